@@ -1,0 +1,1 @@
+"""Align, distil and match models: every method is five choices."""

@@ -1,0 +1,95 @@
+"""Errors a user sees, and the checks that raise them.
+
+Every message says what was expected, what came, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import math
+from collections.abc import Iterable
+
+
+class CollimateError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class BadComposition(CollimateError):
+    """Parts that cannot be a method together, or a view that a method cannot read."""
+
+
+class BadConfig(CollimateError):
+    """A parameter, flag or file setting outside its domain."""
+
+
+class BadData(CollimateError):
+    """A row, file or data set that cannot be trained or scored on."""
+
+
+class BadModel(CollimateError):
+    """A model or tokenizer that cannot be loaded or used as asked."""
+
+
+class BadRun(CollimateError):
+    """A run folder that cannot be read, written or resumed."""
+
+
+class MissingExtra(CollimateError):
+    """An optional dependency is needed and not installed."""
+
+
+class NotConverged(CollimateError):
+    """An optimiser of the lab stopped before its gradient vanished."""
+
+
+class TrainingFailed(CollimateError):
+    """Training met a state from which going on would only waste time."""
+
+
+def require_extra(module: str, extra: str) -> None:
+    """Raise `MissingExtra` unless `module` can be imported; `extra` is what to install.
+
+    >>> require_extra("torch", "train")
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(
+            f"this needs the package '{module}', which is not installed; "
+            f'install it with: pip install "collimate[{extra}]"'
+        )
+
+
+def positive(name: str, value: float) -> float:
+    """Return `value` if it is a finite number above zero, else raise `BadConfig`.
+
+    >>> positive("beta", 0.1)
+    0.1
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadConfig(f"{name} must be a number above 0, got {value!r}")
+    if not math.isfinite(value) or value <= 0:
+        raise BadConfig(f"{name} must be finite and above 0, got {value!r}")
+    return value
+
+
+def within(name: str, value: float, low: float, high: float) -> float:
+    """Return `value` if low <= value < high, else raise `BadConfig`.
+
+    >>> within("label_smoothing", 0.1, 0.0, 0.5)
+    0.1
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadConfig(f"{name} must be a number in [{low}, {high}), got {value!r}")
+    if not low <= value < high:
+        raise BadConfig(f"{name} must be in [{low}, {high}), got {value!r}")
+    return value
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A '; did you mean ...?' hint for a misspelt word, or nothing.
+
+    >>> nearest("bta", ["beta", "gamma"])
+    "; did you mean 'beta'?"
+    """
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""

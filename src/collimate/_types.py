@@ -1,0 +1,294 @@
+"""The records that flow through Collimate: data -> engine -> methods.
+
+Host side: `Answer`, `Example` (token ids, no tensors on a device). Device side: `Batch`, ragged
+(token ⊂ sequence ⊂ example) and never padded, and the four flat views of it that authors of
+methods see. Log-probabilities are natural logs (nats), float32 or better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from collimate._checks import BadComposition
+
+
+class Role(IntEnum):
+    """What a sequence is there for."""
+
+    ANSWER = 0
+    MISMATCHED = 1  # an answer under another row's prompt (KTO's reference point)
+    ANCHOR = 2  # scored, but not an answer of this row (a gold answer, an SFT target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """One answer to a prompt, tokenised.
+
+    ids: token ids, the end-of-sequence token included when the data layer appended one.
+    label: +1 wanted, -1 unwanted, None unknown.
+    score: larger is better, None unknown.
+    token_weight: weight of each token in the sequence sum (0 masks a token), None means all 1.
+    sampler_log_probs: log-probs under the sampler that drew the answer (nats), None unknown.
+    """
+
+    ids: Int[np.ndarray, " token"]
+    label: int | None = None
+    score: float | None = None
+    token_weight: Float[np.ndarray, " token"] | None = None
+    sampler_log_probs: Float[np.ndarray, " token"] | None = None
+    role: Role = Role.ANSWER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Example:
+    """A prompt and its answers: one for SFT and thumbs, two for a pair (chosen, rejected), n for a list.
+
+    row: 0-based position in the source file, for messages and outputs.
+    columns: numbers of the row that methods may read ("weight", "margin", "rater", ...).
+    """
+
+    prompt: Int[np.ndarray, " token"]
+    answers: tuple[Answer, ...]
+    row: int
+    columns: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of every answer together."""
+        return len(self.prompt) + sum(len(answer.ids) for answer in self.answers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenLogProbs:
+    """A view with one entry per answer token.
+
+    log_prob, reference: log-prob of each answer token given what precedes it (nats).
+    weight: the token's weight in its sequence's sum. sequence: owner of each token.
+    example: owner of each sequence. signals: further per-token numbers by name.
+    """
+
+    log_prob: Float[Tensor, " token"]
+    reference: Float[Tensor, " token"] | None
+    weight: Float[Tensor, " token"]
+    sequence: Int[Tensor, " token"]
+    example: Int[Tensor, " sequence"]
+    signals: Mapping[str, Float[Tensor, " token"]] = field(default_factory=dict)
+    columns: Mapping[str, Float[Tensor, " example"]] = field(default_factory=dict)
+
+    def sums(self, x: Float[Tensor, " token"]) -> Float[Tensor, " sequence"]:
+        """Sum of weight·x over the tokens of each sequence."""
+        return _sums(x * self.weight, self.sequence, len(self.example))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PairLogProbs:
+    """A view with one entry per preference pair: what a DPO-like method reads.
+
+    policy_*, reference_*: log-prob of the whole answer, summed over its tokens (nats); the policy's
+    carry the gradient. reference_* may be left out for methods without a reference.
+    *_tokens: number of answer tokens, for length-normalised methods.
+    columns: per-pair numbers from the data ("weight", "margin", ...). tokens: the same pairs token
+    by token, chosen and rejected sequences alternating, when the engine made the view.
+
+    >>> pair = PairLogProbs(policy_chosen=torch.tensor([-1.0]), policy_rejected=torch.tensor([-2.0]))
+    >>> len(pair)
+    1
+    """
+
+    policy_chosen: Float[Tensor, " pair"]
+    policy_rejected: Float[Tensor, " pair"]
+    reference_chosen: Float[Tensor, " pair"] | None = None
+    reference_rejected: Float[Tensor, " pair"] | None = None
+    chosen_tokens: Float[Tensor, " pair"] | Int[Tensor, " pair"] | None = None
+    rejected_tokens: Float[Tensor, " pair"] | Int[Tensor, " pair"] | None = None
+    columns: Mapping[str, Float[Tensor, " pair"]] = field(default_factory=dict)
+    tokens: TokenLogProbs | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            "policy_rejected",
+            "reference_chosen",
+            "reference_rejected",
+            "chosen_tokens",
+            "rejected_tokens",
+        ):
+            value = getattr(self, name)
+            if value is not None and value.shape != self.policy_chosen.shape:
+                raise BadComposition(
+                    f"PairLogProbs.{name} has shape {tuple(value.shape)}, but policy_chosen has "
+                    f"{tuple(self.policy_chosen.shape)}: give one value per pair in each"
+                )
+
+    def __len__(self) -> int:
+        return len(self.policy_chosen)
+
+    def log_ratios(self) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+        """u = log policy - log reference of the chosen and of the rejected answers (nats).
+
+        Raises BadComposition if the view carries no reference.
+        """
+        if self.reference_chosen is None or self.reference_rejected is None:
+            raise BadComposition(
+                "this method compares the policy with a reference, but the view has no "
+                "reference_chosen and reference_rejected: give both, or use a method without a "
+                "reference"
+            )
+        return (
+            self.policy_chosen - self.reference_chosen,
+            self.policy_rejected - self.reference_rejected,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ThumbLogProbs:
+    """A view with one entry per labelled answer: what KTO and BCO read.
+
+    policy, reference: summed log-probs (nats). label: +1 or -1. role: `Role` of each sequence.
+    """
+
+    policy: Float[Tensor, " sequence"]
+    reference: Float[Tensor, " sequence"] | None
+    label: Float[Tensor, " sequence"]
+    tokens: Float[Tensor, " sequence"]
+    role: Int[Tensor, " sequence"]
+    columns: Mapping[str, Float[Tensor, " sequence"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ListLogProbs:
+    """A view with one entry per scored answer; `group` names the list each belongs to."""
+
+    policy: Float[Tensor, " sequence"]
+    reference: Float[Tensor, " sequence"] | None
+    score: Float[Tensor, " sequence"]
+    group: Int[Tensor, " sequence"]
+    tokens: Float[Tensor, " sequence"]
+    columns: Mapping[str, Float[Tensor, " list"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Everything the engine knows about some examples: ragged, on the device, never padded.
+
+    sequence: owner of each token. example: owner of each sequence. label, score: NaN where unknown.
+    log_prob: log-prob of each answer token under the policy (nats; carries the gradient).
+    reference: the same under the reference, without gradient. signals: further
+    `Signal`s by name.
+    scalar: a reward head's output per sequence.
+    """
+
+    sequence: Int[Tensor, " token"]
+    example: Int[Tensor, " sequence"]
+    label: Float[Tensor, " sequence"]
+    score: Float[Tensor, " sequence"]
+    role: Int[Tensor, " sequence"]
+    token_weight: Float[Tensor, " token"]
+    columns: Mapping[str, Float[Tensor, " example"]]
+    log_prob: Float[Tensor, " token"]
+    reference: Float[Tensor, " token"] | None = None
+    signals: Mapping[str, Float[Tensor, " token"]] = field(default_factory=dict)
+    scalar: Float[Tensor, " sequence"] | None = None
+
+    def sums(self, x: Float[Tensor, " token"]) -> Float[Tensor, " sequence"]:
+        """Sum of token_weight·x over the tokens of each sequence."""
+        return _sums(x * self.token_weight, self.sequence, len(self.example))
+
+    def token_counts(self) -> Float[Tensor, " sequence"]:
+        """Number of tokens with a non-zero weight in each sequence."""
+        counted = (self.token_weight != 0).to(self.log_prob.dtype)
+        return _sums(counted, self.sequence, len(self.example))
+
+    def tokens(self) -> TokenLogProbs:
+        """The token view."""
+        return TokenLogProbs(
+            log_prob=self.log_prob,
+            reference=self.reference,
+            weight=self.token_weight,
+            sequence=self.sequence,
+            example=self.example,
+            signals=self.signals,
+            columns=self.columns,
+        )
+
+    def pairs(self) -> PairLogProbs:
+        """The pair view: each example's first answer is the chosen one, its second the rejected one.
+
+        Raises BadComposition unless every example has exactly two answers.
+        """
+        answers = self._answers()
+        owner = self.example[answers]
+        if len(answers) % 2 or not torch.equal(owner[0::2], owner[1::2]) or _repeats(owner[0::2]):
+            raise BadComposition(
+                "a method of pairs needs exactly two answers (chosen, rejected) for each prompt, "
+                "and this data has another number; use a method of thumbs or lists"
+            )
+        chosen, rejected = answers[0::2], answers[1::2]
+        policy, counts = self.sums(self.log_prob), self.token_counts()
+        reference = None if self.reference is None else self.sums(self.reference)
+        return PairLogProbs(
+            policy_chosen=policy[chosen],
+            policy_rejected=policy[rejected],
+            reference_chosen=None if reference is None else reference[chosen],
+            reference_rejected=None if reference is None else reference[rejected],
+            chosen_tokens=counts[chosen],
+            rejected_tokens=counts[rejected],
+            columns={name: value[owner[0::2]] for name, value in self.columns.items()},
+            tokens=self.tokens(),
+        )
+
+    def thumbs(self) -> ThumbLogProbs:
+        """The thumb view: one entry per sequence, mismatched ones included and marked by role.
+
+        Raises BadComposition where an answer has no label.
+        """
+        if torch.isnan(self.label[self._answers()]).any():
+            raise BadComposition("a method of thumbs needs a label for each answer; some have none")
+        return ThumbLogProbs(
+            policy=self.sums(self.log_prob),
+            reference=None if self.reference is None else self.sums(self.reference),
+            label=self.label,
+            tokens=self.token_counts(),
+            role=self.role,
+            columns={name: value[self.example] for name, value in self.columns.items()},
+        )
+
+    def lists(self) -> ListLogProbs:
+        """The list view: the scored answers of each prompt.
+
+        Raises BadComposition where an answer has no score.
+        """
+        answers = self._answers()
+        if torch.isnan(self.score[answers]).any():
+            raise BadComposition("a method of lists needs a score for each answer; some have none")
+        return ListLogProbs(
+            policy=self.sums(self.log_prob)[answers],
+            reference=None if self.reference is None else self.sums(self.reference)[answers],
+            score=self.score[answers],
+            group=self.example[answers],
+            tokens=self.token_counts()[answers],
+            columns=self.columns,
+        )
+
+    def _answers(self) -> Int[Tensor, " answer"]:
+        is_answer: Bool[Tensor, " sequence"] = self.role == Role.ANSWER
+        return is_answer.nonzero().squeeze(-1)
+
+
+View = PairLogProbs | ThumbLogProbs | ListLogProbs | TokenLogProbs | Batch
+
+
+def _sums(
+    x: Float[Tensor, " token"], owner: Int[Tensor, " token"], owners: int
+) -> Float[Tensor, " sequence"]:
+    return torch.zeros(owners, dtype=x.dtype, device=x.device).index_add(0, owner, x)
+
+
+def _repeats(owner: Int[Tensor, " pair"]) -> bool:
+    return len(torch.unique(owner)) != len(owner)

@@ -1,0 +1,281 @@
+"""Methods from five choices: composition, legality, objectives, sources."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collimate._checks import BadComposition, CollimateError
+from collimate._types import PairLogProbs
+from collimate.axes import (
+    Divergence,
+    FDivergence,
+    Loss,
+    Margin,
+    Needs,
+    Source,
+    State,
+    Term,
+    TradeOff,
+)
+from collimate.axes import Method as AnyMethod
+from collimate.distributions import offline_pairs
+from collimate.lab import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method as five choices: loss(z), z = beta·h - target, one value per pair.
+
+    distribution, divergence, margin, loss, tradeoff: the choices. source: key and place of the
+    publication. optimum: world -> log-probs of the exact population optimum, where theory has one.
+
+    Errors: BadComposition for choices that are not valid together, with the reason and a way out.
+
+    >>> from collimate import divergences, losses, margins, tradeoffs
+    >>> method = Method(name="mine", distribution=offline_pairs(), divergence=divergences.reverse_kl,
+    ...     margin=margins.log_ratio_gap, loss=losses.hinge, tradeoff=tradeoffs.fixed(0.5), source="")
+    >>> method(PairLogProbs(policy_chosen=torch.tensor([-1.0]), policy_rejected=torch.tensor([-2.0]),
+    ...     reference_chosen=torch.tensor([-1.0]), reference_rejected=torch.tensor([-1.0])))
+    tensor([0.5000])
+    """
+
+    name: str
+    distribution: Source
+    divergence: Divergence
+    margin: Margin
+    loss: Loss
+    tradeoff: TradeOff
+    source: str
+    optimum: Callable[[World], Tensor | None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin.closed_form:
+            _require_closed_form(self.name, self.margin.name, self.divergence)
+
+    @property
+    def needs(self) -> Needs:
+        """What the margin needs."""
+        return self.margin.needs
+
+    def __call__(self, view: PairLogProbs, /) -> Float[Tensor, " pair"]:
+        """loss(beta·h - target) of each pair, in the initial state; no reduction, no weight."""
+        return self.loss(self._z(view, self.init()))
+
+    def init(self) -> State:
+        """The trade-off's initial state."""
+        return self.tradeoff.init()
+
+    def terms(self, view: PairLogProbs, state: State, /) -> Mapping[str, Term]:
+        """One term, `loss`, weighted by the data's column `weight` (1 without it)."""
+        values = self.loss(self._z(view, state))
+        return {"loss": Term(1.0, values, _weight(view, values))}
+
+    def update(self, view: PairLogProbs, state: State, /) -> State:
+        """The trade-off's next state."""
+        return self.tradeoff.update(view, state)
+
+    def measure(self, view: PairLogProbs, state: State, /) -> Mapping[str, Float[Tensor, " pair"]]:
+        """beta·h, the gap of implicit rewards that is really optimised, and the margin's counts."""
+        beta = self.tradeoff.beta(view, state)
+        h = self.margin(view, divergence=self.divergence)
+        return {"reward_gap": beta * h, **self.margin.measure(view, divergence=self.divergence)}
+
+    def population_optimum(self, world: World) -> Float[Tensor, "context response"] | None:
+        """Log-probs of the exact minimiser of the population loss in `world`.
+
+        None where theory gives none for this method in this world.
+        """
+        return None if self.optimum is None else self.optimum(world)
+
+    @staticmethod
+    def of(function: Callable[[PairLogProbs], Tensor], /) -> FunctionMethod:
+        """A method from any `f(PairLogProbs) -> Tensor[pair]`: the researcher's door.
+
+        Whether f couples the pairs of a batch is measured on made-up pairs: a coupled one is
+        differentiated over the whole step at once, so that accumulation changes nothing.
+
+        Errors: BadComposition if f does not return one value per pair.
+
+        >>> def margin_of_one(view):
+        ...     return (1 - (view.policy_chosen - view.policy_rejected)).relu()
+        >>> Method.of(margin_of_one).name
+        'margin_of_one'
+        """
+        name = getattr(function, "__name__", type(function).__name__)
+        couples = "batch" if _couples_pairs(function) else "example"
+        return FunctionMethod(
+            name=name,
+            function=function,
+            needs=Needs(view="pairs", reference=True, couples=couples),
+        )
+
+    def _z(self, view: PairLogProbs, state: State) -> Float[Tensor, " pair"]:
+        h = self.margin(view, divergence=self.divergence)
+        return self.tradeoff.beta(view, state) * h - self.margin.target(view)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionMethod:
+    """A method made of one function of pairs; see `Method.of`."""
+
+    name: str
+    function: Callable[[PairLogProbs], Tensor]
+    needs: Needs
+    source: str = ""
+
+    def __call__(self, view: PairLogProbs, /) -> Float[Tensor, " pair"]:
+        """The function's value. BadComposition unless it has one entry per pair."""
+        values = self.function(view)
+        if not isinstance(values, Tensor) or values.shape != view.policy_chosen.shape:
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise BadComposition(
+                f"method '{self.name}' must return one value per pair, shape "
+                f"{tuple(view.policy_chosen.shape)}, got {got}: leave the mean to the engine, "
+                "which takes it over the whole step"
+            )
+        return values
+
+    def init(self) -> State:
+        """No state."""
+        return {}
+
+    def terms(self, view: PairLogProbs, state: State, /) -> Mapping[str, Term]:
+        """One term, `loss`, weighted by the data's column `weight` (1 without it)."""
+        values = self(view)
+        return {"loss": Term(1.0, values, _weight(view, values))}
+
+    def update(self, view: PairLogProbs, state: State, /) -> State:
+        """No state."""
+        return state
+
+    def measure(self, view: PairLogProbs, state: State, /) -> Mapping[str, Float[Tensor, " pair"]]:
+        """Nothing beyond the loss."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One summand of an objective: coefficient · method on examples from source."""
+
+    source: Source
+    method: AnyMethod
+    coefficient: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What a run minimises: a sum of parts. DPO has one; RPO, HyPO, KDRL have two or three.
+
+    Errors: BadComposition without parts, or with a coefficient that is not finite.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise BadComposition(f"objective '{self.name}' has no parts: give at least one")
+        for part in self.parts:
+            if not math.isfinite(part.coefficient):
+                raise BadComposition(
+                    f"objective '{self.name}': the coefficient of '{part.method.name}' must be "
+                    f"finite, got {part.coefficient}"
+                )
+
+    @staticmethod
+    def of(method: AnyMethod | Objective, /) -> Objective:
+        """The objective of a single method; an objective is returned as it is."""
+        if isinstance(method, Objective):
+            return method
+        source = getattr(method, "distribution", None) or offline_pairs()
+        return Objective(name=method.name, parts=(Part(source=source, method=method),))
+
+
+def cite(method: Method) -> str:
+    """BibTeX of a method and of its five choices, each entry once, in that order.
+
+    Errors: CollimateError for a source without an entry in the bibliography.
+
+    >>> from collimate.methods import dpo
+    >>> cite(dpo()).startswith("@inproceedings{rafailov:23")
+    True
+    """
+    parts = (method, method.distribution, method.divergence, method.margin, method.loss, method.tradeoff)
+    keys = [key for part in parts for key in source_keys(getattr(part, "source", ""))]
+    entries = bibliography()
+    missing = [key for key in keys if key not in entries]
+    if missing:
+        raise CollimateError(f"no bibliography entry for {missing}: add it to references.bib")
+    return "\n\n".join(entries[key] for key in dict.fromkeys(keys))
+
+
+def source_keys(source: str) -> list[str]:
+    """The bibliography keys in a source such as 'rafailov:23 eq. 7; wang:24 eq. 8'.
+
+    >>> source_keys("rafailov:23 eq. 7; wang:24 eq. 8")
+    ['rafailov:23', 'wang:24']
+    """
+    return [part.split()[0] for part in source.split(";") if part.strip()]
+
+
+def bibliography() -> Mapping[str, str]:
+    """Every entry of references.bib by key."""
+    text = files("collimate").joinpath("references.bib").read_text(encoding="utf-8")
+    entries = ["@" + entry.strip() for entry in re.split(r"(?m)^@", text)[1:]]
+    return {re.split(r"[{,]", entry)[1].strip(): entry for entry in entries}
+
+
+def _require_closed_form(name: str, margin: str, divergence: Divergence) -> None:
+    way_out = "use reverse_kl, forward_kl, jensen_shannon or alpha(a) with a >= 0"
+    if not isinstance(divergence, FDivergence):
+        raise BadComposition(
+            f"method '{name}': divergence '{divergence.name}' is not an f-divergence, so the margin "
+            f"'{margin}' has no f' to read; {way_out}"
+        )
+    if divergence.slope_at_zero > -math.inf:
+        raise BadComposition(
+            f"method '{name}': divergence '{divergence.name}' has f'(0+) = "
+            f"{divergence.slope_at_zero:g} > -inf, so the optimal policy may drop answers, has no "
+            f"closed form, and the margin '{margin}' is not valid; {way_out}, or an on-policy method"
+        )
+
+
+def _weight(view: PairLogProbs, values: Tensor) -> Float[Tensor, " pair"]:
+    weight = view.columns.get("weight")
+    return torch.ones_like(values, requires_grad=False) if weight is None else weight.to(values.dtype)
+
+
+def _couples_pairs(function: Callable[[PairLogProbs], Tensor]) -> bool:
+    """Whether the value of a pair changes with its neighbours, measured on three made-up pairs."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> Tensor:
+        return -20 * torch.rand(3, dtype=torch.float64, generator=generator)
+
+    fields: dict[str, Any] = {
+        "policy_chosen": draw(),
+        "policy_rejected": draw(),
+        "reference_chosen": draw(),
+        "reference_rejected": draw(),
+        "chosen_tokens": torch.tensor([3.0, 5.0, 8.0], dtype=torch.float64),
+        "rejected_tokens": torch.tensor([4.0, 2.0, 6.0], dtype=torch.float64),
+    }
+    try:
+        together = function(PairLogProbs(**fields))
+        alone = [
+            function(PairLogProbs(**{k: v[i : i + 1] for k, v in fields.items()})) for i in range(3)
+        ]
+    except (KeyError, AttributeError, TypeError):
+        return True  # it reads columns or tokens that made-up pairs lack: the safe answer
+    if not isinstance(together, Tensor) or together.shape != (3,):
+        return False  # refused with its shape when it is called
+    return not torch.allclose(together, torch.cat(alone), rtol=1e-9, atol=1e-12)

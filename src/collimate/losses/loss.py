@@ -1,0 +1,25 @@
+"""The record of a loss of z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What a missed margin costs: z = beta·h - target -> loss, elementwise.
+
+    value: the function. source: keys into the bibliography.
+    """
+
+    name: str
+    value: Callable[[Tensor], Tensor]
+    source: str
+
+    def __call__(self, z: Float[Tensor, "*any"], /) -> Float[Tensor, "*any"]:
+        """The loss of each z."""
+        return self.value(z)

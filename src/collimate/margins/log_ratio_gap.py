@@ -1,0 +1,71 @@
+"""The gap of implicit rewards between the chosen and the rejected answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collimate._types import PairLogProbs
+from collimate.axes import FDivergence, Needs
+from collimate.margins.margin import Margin
+
+LINEAR_BELOW = -60.0
+"""Log-ratio (nats) below which an exploding f' is continued by its tangent."""
+
+
+@cache
+def _knee(divergence: FDivergence) -> float:
+    """-60 nats, nearer 0 where f' passes -e^60 sooner (alpha > 1), -inf where f' does not explode."""
+    if divergence.f_prime(_scalar(LINEAR_BELOW)) >= LINEAR_BELOW:
+        return -math.inf
+    return max(LINEAR_BELOW, divergence.log_f_prime_inverse(-_scalar(-LINEAR_BELOW).exp()).item())
+
+
+def _scalar(u: float) -> Float[Tensor, ""]:
+    return torch.tensor(u, dtype=torch.float64)
+
+
+def _implicit_reward(u: Float[Tensor, " pair"], divergence: FDivergence) -> Float[Tensor, " pair"]:
+    """f'(e^u), continued linearly (value and slope) below the knee, where f' would overflow."""
+    knee = _knee(divergence)
+    if knee == -math.inf:
+        return divergence.f_prime(u)
+    at = _scalar(knee).requires_grad_()
+    with torch.enable_grad():
+        value = divergence.f_prime(at)
+        (slope,) = torch.autograd.grad(value, at)
+    tangent = value.item() + slope.item() * (u - knee)
+    return torch.where(u < knee, tangent, divergence.f_prime(u.clamp(min=knee)))
+
+
+def _gap(view: PairLogProbs, divergence: FDivergence) -> Float[Tensor, " pair"]:
+    chosen, rejected = view.log_ratios()
+    return _implicit_reward(chosen, divergence) - _implicit_reward(rejected, divergence)
+
+
+def _facts(view: PairLogProbs, divergence: FDivergence) -> Mapping[str, Float[Tensor, " pair"]]:
+    chosen, rejected = view.log_ratios()
+    continued = torch.minimum(chosen, rejected) < _knee(divergence)
+    return {"linear_continuation": continued.to(chosen.dtype)}
+
+
+log_ratio_gap = Margin(
+    name="log_ratio_gap",
+    value=_gap,
+    facts=_facts,
+    needs=Needs(view="pairs", reference=True),
+    closed_form=True,
+    source="rafailov:23 eq. 7; wang:24 eq. 8",
+)
+"""h = f'(e^u_w) - f'(e^u_l), u the answers' log-ratios; for reverse KL h = u_w - u_l (nats).
+
+Law: swapping chosen and rejected flips the sign of h. Where f' explodes (forward KL, alpha > 0), it
+continues linearly, value and slope, below u = -60 nats (sooner for alpha > 1), and the number of
+such pairs is logged as `linear_continuation`. Errors: BadComposition without reference log-probs.
+Source: rafailov:23 eq. 7 for the reverse KL, wang:24 eq. 8 for any f.
+"""

@@ -1,0 +1,46 @@
+"""The record of a margin: h, its target, and what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from collimate.axes import Divergence, Needs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margin:
+    """h, one number per unit of a view, and the target it is compared with: z = beta·h - target.
+
+    value: (view, divergence) -> h [unit] in nats. constant: the target where it is one number.
+    target_of: view -> target [unit] where it depends on the data, else None.
+    facts: (view, divergence) -> counts worth logging, one per unit.
+    closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf.
+    """
+
+    name: str
+    value: Callable[[Any, Any], Tensor]
+    needs: Needs
+    closed_form: bool
+    source: str
+    constant: float = 0.0
+    target_of: Callable[[Any], Tensor] | None = None
+    facts: Callable[[Any, Any], Mapping[str, Tensor]] | None = None
+
+    def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, " unit"]:
+        """h of each unit (nats)."""
+        return self.value(view, divergence)
+
+    def target(self, view: Any, /) -> float | Float[Tensor, " unit"]:
+        """What beta·h is compared with."""
+        return self.constant if self.target_of is None else self.target_of(view)
+
+    def measure(
+        self, view: Any, /, *, divergence: Divergence
+    ) -> Mapping[str, Float[Tensor, " unit"]]:
+        """Counts worth logging, one per unit; empty for most margins."""
+        return {} if self.facts is None else self.facts(view, divergence)
