@@ -1,16 +1,275 @@
-"""Enumerable worlds in which every expectation is a sum."""
+"""Worlds small enough to enumerate: contexts, responses, rewards and preferences."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from collimate._checks import BadConfig, positive, within
+from collimate.divergences import FDivergence
+from collimate.lab.frontier import Frontier, trace
+from collimate.lab.regression import regression_log_ratio
+from collimate.lab.tilt import tilt
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+_ROUNDING = 1e-5  # what float32 inputs may miss; it is removed
+
+
+class SampledPairs(NamedTuple):
+    """Labelled pairs drawn from a world: indices of the context and of its two responses."""
+
+    context: Int[np.ndarray, " pair"]
+    chosen: Int[np.ndarray, " pair"]
+    rejected: Int[np.ndarray, " pair"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """A finite set of contexts and responses."""
+    """Finitely many contexts, weighted equally, each with the same number of responses.
+
+    reference_log_probs: log q (nats), finite, each context's probabilities sum to 1.
+    reward: r, finite.
+    pair_law: probability that responses (y, y') are compared, in this order, [context, response,
+    response], or [context, response] for two independent draws; None: uniform over y ≠ y'. A
+    response may meet itself: its label is a coin, and most methods learn nothing from it.
+    flip_rate: in [0, ½), share of labels that are turned round.
+    preference: P(y ≻ y') before flips, [context, response, response] with P + Pᵀ = 1; None:
+    Bradley-Terry, sigmoid(r(y) - r(y')).
+
+    Everything is stored and computed in float64; rounding of at most 1e-5 in a sum is removed.
+
+    Errors: BadConfig, naming the field, for anything else.
+
+    >>> world = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]))
+    >>> world.is_bradley_terry
+    True
+    """
 
     reference_log_probs: Float[Tensor, "context response"]
     reward: Float[Tensor, "context response"]
+    pair_law: (
+        Float[Tensor, "context response response"] | Float[Tensor, "context response"] | None
+    ) = None
+    flip_rate: float = 0.0
+    preference: Float[Tensor, "context response response"] | None = None
+
+    def __post_init__(self) -> None:
+        within("flip_rate", self.flip_rate, 0.0, 0.5)
+        log_q = _checked("reference_log_probs", self.reference_log_probs, None)
+        contexts, responses = log_q.shape
+        total = log_q.logsumexp(-1, keepdim=True)
+        if (total.abs() > _ROUNDING).any():
+            context = int(total.abs().argmax())
+            raise BadConfig(
+                f"reference_log_probs: the probabilities of context {context} sum to "
+                f"{total[context].exp().item():.6g}, not 1; apply log_softmax(-1), or add a last "
+                "response for everything else"
+            )
+        object.__setattr__(self, "reference_log_probs", log_q - total)
+        object.__setattr__(self, "reward", _checked("reward", self.reward, (contexts, responses)))
+        if self.pair_law is not None:
+            law = self.pair_law
+            shape = (contexts, responses) if law.dim() == 2 else (contexts, responses, responses)
+            object.__setattr__(self, "pair_law", _law(_checked("pair_law", law, shape)))
+        if self.preference is not None:
+            square = (contexts, responses, responses)
+            matrix = _preference(_checked("preference", self.preference, square))
+            object.__setattr__(self, "preference", matrix)
+
+    @property
+    def is_bradley_terry(self) -> bool:
+        """Whether labels follow sigmoid(r(y) - r(y')): no flips and no preference of their own."""
+        return self.flip_rate == 0 and self.preference is None
+
+    def pairs(self) -> Float[Tensor, "context response response"]:
+        """Probability that (y, y') is compared, in this order; each context sums to 1."""
+        contexts, responses = self.reward.shape
+        if self.pair_law is None:
+            apart = 1 - torch.eye(responses, dtype=torch.float64)
+            return (apart / apart.sum()).expand(contexts, -1, -1)
+        if self.pair_law.dim() == 2:
+            return self.pair_law[:, :, None] * self.pair_law[:, None, :]
+        return self.pair_law
+
+    def preferences(self) -> Float[Tensor, "context response response"]:
+        """Probability that y is labelled preferred to y', flips included."""
+        if self.preference is None:
+            clean = torch.sigmoid(self.reward[:, :, None] - self.reward[:, None, :])
+        else:
+            clean = self.preference
+        return self._flipped(clean)
+
+    def optimum(self, divergence: FDivergence, beta: float) -> Float[Tensor, "context response"]:
+        """Log-probs of the maximiser of E_p[r] - beta·D_f(p‖q) in each context (nats).
+
+        p*(y) = q(y)·max(0, (f')^-1((r(y) - λ)/beta)); the normaliser is exact to 1e-12. Responses
+        get probability 0, log-prob -inf, only where f'(0+) is finite.
+
+        Errors: BadConfig unless beta is finite and above 0. Source: wang:24 theorem 1.
+
+        >>> from collimate.divergences import reverse_kl
+        >>> world = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]))
+        >>> world.optimum(reverse_kl, 1.0).exp()
+        tensor([[0.7311, 0.2689]], dtype=torch.float64)
+        """
+        return tilt(self.reference_log_probs, self.reward, divergence, positive("beta", beta))
+
+    def regression_optimum(self, tau: float) -> Float[Tensor, "context response"]:
+        """Log-probs of the minimiser of IPO's population loss (nats), for any pair law and labels.
+
+        log p = log q + u - log Z; u fits (2P - 1)/(2·tau) by u(y) - u(y') in least squares over
+        the pairs that are drawn, P with flips. With y, y' drawn independently from mu,
+        u = E_{y'~mu} P(y ≻ y')/tau.
+
+        Errors: BadConfig unless tau is finite and above 0, and unless the drawn pairs connect all
+        responses of a context. Source: azar:24 eq. 17.
+
+        >>> world = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]))
+        >>> world.regression_optimum(0.5).exp()
+        tensor([[0.6135, 0.3865]], dtype=torch.float64)
+        """
+        u = regression_log_ratio(self.pairs(), self.preferences(), positive("tau", tau))
+        return torch.log_softmax(self.reference_log_probs + u, dim=-1)
+
+    def expected_reward(self, log_probs: Float[Tensor, "context response"]) -> float:
+        """E_p[r], mean over contexts, in units of the reward."""
+        return (log_probs.double().exp() * self.reward).sum(-1).mean().item()
+
+    def divergence(
+        self, log_probs: Float[Tensor, "context response"], divergence: FDivergence
+    ) -> float:
+        """D_f(p‖q) from the reference, mean over contexts (nats)."""
+        return divergence.exact(log_probs.double(), self.reference_log_probs).mean().item()
+
+    def frontier(
+        self, divergence: FDivergence, betas: Float[Tensor, " point"] | None = None
+    ) -> Frontier:
+        """The best expected reward at each divergence from the reference.
+
+        betas: prices of divergence at which to stand (default: 1e3 to 1e-3 standard deviations of
+        the reward under the reference); the reference itself comes first. Contexts share beta.
+
+        Errors: BadConfig for a beta that is not finite and above 0.
+        """
+
+        def solve(beta: float) -> tuple[float, float]:
+            best = self.optimum(divergence, beta)
+            return self.divergence(best, divergence), self.expected_reward(best)
+
+        q = self.reference_log_probs.exp()
+        mean = (q * self.reward).sum(-1, keepdim=True)
+        spread = (q * (self.reward - mean).square()).sum(-1).mean().sqrt().item()
+        return trace(solve, mean.mean().item(), spread or 1.0, betas)
+
+    def sample_pairs(self, n: int, generator: np.random.Generator) -> SampledPairs:
+        """n labelled pairs: a context at random, two responses by the pair law, a label.
+
+        The same generator state gives the same pairs.
+        """
+        contexts, responses = self.reward.shape
+        context = generator.integers(contexts, size=n)
+        if self.pair_law is None:  # no [response, response] table: worlds may have 1e4 responses
+            first = generator.integers(responses, size=n)
+            second = (first + generator.integers(1, responses, size=n)) % responses
+        else:
+            first, second = self._draw(self.pair_law.numpy(), context, generator)
+        wins = generator.random(n) < self._preference_of(context, first, second)
+        return SampledPairs(context, np.where(wins, first, second), np.where(wins, second, first))
+
+    def _draw(
+        self, law: np.ndarray, context: Int[np.ndarray, " pair"], generator: np.random.Generator
+    ) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
+        first, second = np.empty_like(context), np.empty_like(context)
+        for c in range(len(law)):
+            (here,) = np.nonzero(context == c)
+            if law.ndim == 2:
+                first[here], second[here] = generator.choice(len(law[c]), (2, len(here)), p=law[c])
+            else:
+                cells = generator.choice(law[c].size, len(here), p=law[c].ravel())
+                first[here], second[here] = np.divmod(cells, len(law[c]))
+        return first, second
+
+    def _preference_of(
+        self,
+        context: Int[np.ndarray, " pair"],
+        first: Int[np.ndarray, " pair"],
+        second: Int[np.ndarray, " pair"],
+    ) -> Float[np.ndarray, " pair"]:
+        if self.preference is None:
+            clean = torch.sigmoid(self.reward[context, first] - self.reward[context, second])
+        else:
+            clean = self.preference[context, first, second]
+        return self._flipped(clean).numpy()
+
+    def _flipped(self, clean: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        return self.flip_rate + (1 - 2 * self.flip_rate) * clean
+
+
+def total_variation(
+    log_p: Float[Tensor, "context response"], log_r: Float[Tensor, "context response"]
+) -> Float[Tensor, " context"]:
+    """½·Σ_y |p(y) - r(y)| of each context, in [0, 1]; symmetric.
+
+    >>> total_variation(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log())
+    tensor([0.2500])
+    """
+    return (log_p.exp() - log_r.exp()).abs().sum(-1) / 2
+
+
+def _checked(name: str, value: Tensor, shape: tuple[int, ...] | None) -> Tensor:
+    """A finite float64 copy of the given shape, or of [context >= 1, response >= 2]."""
+    if shape is None and (value.dim() != 2 or value.shape[0] < 1 or value.shape[1] < 2):
+        raise BadConfig(
+            f"{name} must have shape [context, response] with at least 2 responses, got "
+            f"{list(value.shape)}"
+        )
+    if shape is not None and tuple(value.shape) != shape:
+        raise BadConfig(
+            f"{name} must have shape {list(shape)} to match reference_log_probs, got "
+            f"{list(value.shape)}"
+        )
+    copy = value.detach().to(torch.float64, copy=True)
+    if not torch.isfinite(copy).all():
+        where = (~torch.isfinite(copy)).nonzero()[0].tolist()
+        raise BadConfig(
+            f"{name}{where} is {copy[tuple(where)].item()}: every entry must be finite; leave out "
+            "responses that cannot occur"
+        )
+    return copy
+
+
+def _law(law: Tensor) -> Tensor:
+    total = law.flatten(1).sum(-1)
+    if (law < 0).any() or ((total - 1).abs() > _ROUNDING).any():
+        raise BadConfig(
+            "pair_law must be non-negative and sum to 1 in each context, got sums "
+            f"{[round(x, 6) for x in total.tolist()]} and least entry {law.min().item():.6g}; "
+            "divide each context by its sum"
+        )
+    return law / total.reshape(-1, *[1] * (law.dim() - 1))
+
+
+def _preference(
+    matrix: Float[Tensor, "context response response"],
+) -> Float[Tensor, "context response response"]:
+    if (matrix < 0).any() or (matrix > 1).any():
+        raise BadConfig(
+            f"preference must lie in [0, 1], got {matrix.min().item():.6g} to "
+            f"{matrix.max().item():.6g}: entry [c, y, y'] is the probability that y beats y'"
+        )
+    miss = (matrix + matrix.mT - 1).abs()
+    if miss.max().item() > _ROUNDING:
+        c, y, z = (int(i) for i in np.unravel_index(int(miss.argmax()), miss.shape))
+        raise BadConfig(
+            f"preference: P[{c}, {y}, {z}] + P[{c}, {z}, {y}] = "
+            f"{(matrix[c, y, z] + matrix[c, z, y]).item():.6g}, not 1: exactly one of two "
+            "responses is preferred"
+        )
+    return (matrix + 1 - matrix.mT) / 2
+
+
+__all__ = ["SampledPairs", "World", "total_variation"]

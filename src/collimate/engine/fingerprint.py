@@ -1,0 +1,84 @@
+"""What a model is, as a hash: two models with the same fingerprint give the same log-probs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from collimate._types import Answer, Example
+from collimate.engine.model import causal_model
+
+NUMERICS_VERSION = 1
+"""Raised whenever the engine's log-probs change beyond rounding: old cached values are then not read."""
+
+# Fields that say how a config was loaded or generates, not what its forward pass computes.
+_INERT = {
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "use_cache",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "torch_dtype",
+    "dtype",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "attention_dropout",
+    "hidden_dropout",
+    "initializer_range",
+}
+
+
+def model_fingerprint(model: nn.Module, *, layout: str, precision: str) -> str:
+    """Hex sha256 of weights (adapters included), acting config fields, layout, precision, device kind."""
+    causal = causal_model(model)
+    config = {k: v for k, v in causal.config.to_dict().items() if k not in _INERT}
+    digest = hashlib.sha256()
+    context = {
+        "numerics": NUMERICS_VERSION,
+        "class": type(causal).__name__,
+        "config": config,
+        "attention": causal.config._attn_implementation,
+        "layout": layout,
+        "precision": precision,
+        "device": causal.device.type,
+        "adapters": sorted(getattr(model, "active_adapters", []) or []) if _is_peft(model) else [],
+    }
+    digest.update(json.dumps(context, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def sequence_key(example: Example, answer: Answer) -> bytes:
+    """sha256 of prompt ids, the boundary and answer ids: what a cached row of log-probs belongs to."""
+    digest = hashlib.sha256(np.int64(len(example.prompt)).tobytes())
+    digest.update(np.ascontiguousarray(example.prompt, dtype=np.int64).tobytes())
+    digest.update(np.ascontiguousarray(answer.ids, dtype=np.int64).tobytes())
+    return digest.digest()
+
+
+def column_hash(values: Iterable[np.ndarray | Sequence[float]]) -> str:
+    """Hex sha256 of float32 rows in order: the identity of a reference column."""
+    digest = hashlib.sha256()
+    for row in values:
+        digest.update(np.ascontiguousarray(row, dtype=np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def _is_peft(model: Any) -> bool:
+    return hasattr(model, "peft_config")
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().contiguous().cpu().flatten()
+    return memoryview(flat.view(torch.uint8).numpy())

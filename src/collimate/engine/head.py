@@ -1,0 +1,184 @@
+"""The one head: hidden states of answer positions × vocabulary -> signals, in chunks.
+
+Nothing else in the engine multiplies by the vocabulary. A chunk of logits lives at a time, forward
+and again (recomputed) backward, so that memory is linear in the chunk and not in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from collimate.axes import Signal
+from collimate.signals import LogProb
+
+CHUNK_BYTES = 128 * 2**20
+"""Size of one chunk of float32 logits; the backward pass holds two."""
+
+
+def chunk_rows(vocabulary: int) -> int:
+    """Rows of logits per chunk: `CHUNK_BYTES` of float32, at least 64, at most 1024.
+
+    >>> chunk_rows(32_000)
+    1024
+    """
+    return max(64, min(1024, CHUNK_BYTES // (4 * vocabulary)))
+
+
+class Readout:
+    """How hidden states become logits: W·h + b, perhaps scaled or soft-capped.
+
+    weight [vocab, width], bias [vocab] or None; scale multiplies the logits, softcap s makes them
+    s·tanh(logits / s).
+    """
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "vocab width"],
+        bias: Float[Tensor, " vocab"] | None = None,
+        *,
+        scale: float = 1.0,
+        softcap: float | None = None,
+    ) -> None:
+        self.weight, self.bias, self.scale, self.softcap = weight, bias, scale, softcap
+
+    def raw(self, hidden: Float[Tensor, "token width"], weight: Tensor) -> Tensor:
+        """W·h + b in float32 or better."""
+        logits = hidden @ weight.T
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return logits if self.bias is None else logits.add_(self.bias.to(logits.dtype))
+
+    def shaped(self, raw: Float[Tensor, "token vocab"]) -> Float[Tensor, "token vocab"]:
+        """Scaling and soft-cap; differentiable."""
+        logits = raw if self.scale == 1.0 else raw * self.scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `shaped` is the identity."""
+        return self.scale == 1.0 and self.softcap is None
+
+
+def head_signals(
+    hidden: Float[Tensor, "token width"],
+    target: Int[Tensor, " token"],
+    readout: Readout,
+    signals: Sequence[Signal],
+) -> tuple[Float[Tensor, " token"], ...]:
+    """Each signal of each token, float32 or better, differentiable in hidden states and head.
+
+    The gradients of weight and bias are *added in place* to `.grad` during the backward pass (use
+    `.backward()`, not `torch.autograd.grad`, to get them): no second vocabulary-sized tensor lives.
+    A frozen head costs no weight gradient.
+    """
+    if not len(target):
+        return tuple(hidden.new_zeros(0) for _ in signals)
+    return _Head.apply(hidden, readout.weight, readout.bias, target, readout, tuple(signals))
+
+
+class _Head(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        readout: Readout,
+        signals: tuple[Signal, ...],
+    ) -> tuple[Tensor, ...]:
+        size = chunk_rows(weight.shape[0])
+        cast = weight.to(hidden.dtype)
+        parts: list[list[Tensor]] = [[] for _ in signals]
+        normalisers: list[Tensor] = []
+        for rows in _chunks(len(target), size):
+            logits = readout.shaped(readout.raw(hidden[rows], cast))
+            for part, signal in zip(parts, signals, strict=True):
+                if isinstance(signal, LogProb):
+                    normaliser = torch.logsumexp(logits, dim=-1)
+                    normalisers.append(normaliser)
+                    part.append(_chosen(logits, target[rows]) - normaliser)
+                else:
+                    part.append(signal.value(logits, target[rows], None))
+        ctx.save_for_backward(hidden, weight, bias, target, *(torch.cat(n) for n in [normalisers] if n))
+        ctx.readout, ctx.signals, ctx.size = readout, signals, size
+        return tuple(torch.cat(part) for part in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, target, *normaliser = ctx.saved_tensors
+        cast = weight.to(hidden.dtype)
+        hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for rows in _chunks(len(target), ctx.size):
+            raw = ctx.readout.raw(hidden[rows], cast)
+            grads = [None if g is None else g[rows] for g in gradients]
+            by_hand = ctx.readout.is_plain and all(
+                g is None or isinstance(s, LogProb) for g, s in zip(grads, ctx.signals, strict=True)
+            )
+            if by_hand:
+                slope = _log_prob_gradient(raw, target[rows], normaliser[0][rows], grads)
+            else:
+                slope = _gradient_by_autograd(raw, target[rows], ctx.readout, ctx.signals, grads)
+            slope = slope.to(hidden.dtype)
+            if hidden_gradient is not None:
+                torch.mm(slope, cast, out=hidden_gradient[rows])
+            if ctx.needs_input_grad[1]:
+                _add_product(weight, slope, hidden[rows])
+            if bias is not None and ctx.needs_input_grad[2]:
+                _gradient_of(bias).add_(slope.sum(0).to(bias.dtype))
+        return hidden_gradient, None, None, None, None, None
+
+
+def _log_prob_gradient(
+    logits: Float[Tensor, "token vocab"],
+    target: Int[Tensor, " token"],
+    normaliser: Float[Tensor, " token"],
+    gradients: Sequence[Float[Tensor, " token"] | None],
+) -> Float[Tensor, "token vocab"]:
+    """g·(onehot(target) - softmax), written over the logits."""
+    g = torch.stack([gradient for gradient in gradients if gradient is not None]).sum(0)
+    slope = logits.sub_(normaliser[:, None]).exp_().mul_(-g[:, None])
+    return slope.scatter_add_(1, target[:, None], g[:, None])
+
+
+def _gradient_by_autograd(
+    raw: Float[Tensor, "token vocab"],
+    target: Int[Tensor, " token"],
+    readout: Readout,
+    signals: Sequence[Signal],
+    gradients: Sequence[Float[Tensor, " token"] | None],
+) -> Float[Tensor, "token vocab"]:
+    with torch.enable_grad():
+        raw = raw.detach().requires_grad_()
+        logits = readout.shaped(raw)
+        wanted = [(s, g) for s, g in zip(signals, gradients, strict=True) if g is not None]
+        values = [signal.value(logits, target, None) for signal, _ in wanted]
+        (slope,) = torch.autograd.grad(values, raw, [g for _, g in wanted])
+    return slope
+
+
+def _add_product(weight: Tensor, slope: Tensor, hidden: Tensor) -> None:
+    """weight.grad += slopeᵀ·hidden."""
+    gradient = _gradient_of(weight)
+    if gradient.dtype == slope.dtype:
+        gradient.addmm_(slope.T, hidden)
+    else:
+        gradient.add_((slope.T @ hidden).to(gradient.dtype))
+
+
+def _gradient_of(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _chosen(logits: Tensor, target: Tensor) -> Tensor:
+    return logits.gather(1, target[:, None]).squeeze(1)
+
+
+def _chunks(total: int, size: int) -> list[slice]:
+    return [slice(i, min(i + size, total)) for i in range(0, total, size)]

@@ -1,0 +1,128 @@
+"""`LogProbModel`: backbone and head in one module, the only one that is ever wrapped or called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from collimate._checks import BadModel
+from collimate.axes import Signal
+from collimate.engine.attention import shared_attention_in
+from collimate.engine.head import Readout, head_signals
+from collimate.engine.packing import Packed
+from collimate.signals import log_prob
+
+
+class LogProbModel(nn.Module):
+    """A causal language model that answers with signals of answer tokens, never with logits.
+
+    model: a transformers model, or a peft model around one. shared: whether answers share their
+    prompt in one row (checked by `engine.check`), or every prompt + answer is a padded row.
+
+    Errors: BadModel for a model without a separate backbone and output head.
+    """
+
+    def __init__(self, model: nn.Module, *, shared: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.shared = shared
+        causal = causal_model(model)
+        backbone, head = causal.base_model, causal.get_output_embeddings()
+        if backbone is causal or head is None:
+            raise BadModel(
+                f"{type(causal).__name__} has no separate backbone and output head; give a causal "
+                "language model such as AutoModelForCausalLM loads"
+            )
+
+    def forward(
+        self, packed: Packed, signals: Sequence[Signal] = (log_prob,)
+    ) -> tuple[Float[Tensor, " token"], ...]:
+        """Each signal of each answer token (nats), float32 or better; gradients flow to the model."""
+        causal = causal_model(self.model)
+        hidden = self._hidden(causal, packed)
+        head = causal.get_output_embeddings()
+        readout = Readout(head.weight, getattr(head, "bias", None), **_shape_of_logits(causal.config))
+        selected = hidden.flatten(0, 1).index_select(0, packed.select)
+        device = selected.device.type
+        if torch.is_autocast_enabled(device):
+            selected = selected.to(torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            return head_signals(selected, packed.target, readout, signals)
+
+    def _hidden(self, causal: PreTrainedModel, packed: Packed) -> Float[Tensor, "row width dim"]:
+        backbone = causal.base_model
+        arguments: dict[str, Any] = {"use_cache": False}
+        embedding = causal.get_input_embeddings()
+        if _adds_gradient_in_place(embedding):
+            arguments["inputs_embeds"] = _Embed.apply(
+                embedding.weight, packed.ids, embedding.padding_idx
+            )
+        else:
+            arguments["input_ids"] = packed.ids
+        if packed.spans is None:
+            arguments["attention_mask"] = None if packed.filled is None else packed.filled.long()
+            context = nullcontext()
+        else:
+            arguments["position_ids"] = packed.positions
+            arguments["collimate_spans"] = packed.spans
+            context = shared_attention_in(backbone.config)
+        with context:
+            return backbone(**arguments).last_hidden_state
+
+
+def causal_model(model: nn.Module) -> PreTrainedModel:
+    """The transformers model inside `model`: a peft model is opened, any other returned as it is."""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    if not isinstance(inner, PreTrainedModel):
+        raise BadModel(
+            f"expected a transformers causal language model, got {type(inner).__name__}; load one "
+            "with AutoModelForCausalLM"
+        )
+    return inner
+
+
+def _shape_of_logits(config: Any) -> dict[str, float | None]:
+    """What the architecture does to logits after the head, by the config fields that say so."""
+    scale = getattr(config, "logit_scale", None) or 1.0
+    divisor = getattr(config, "logits_scaling", None) or 1.0
+    return {
+        "scale": scale / divisor,
+        "softcap": getattr(config, "final_logit_softcapping", None),
+    }
+
+
+def _adds_gradient_in_place(embedding: nn.Module) -> bool:
+    """A plain trainable table: its gradient is added row by row, not as a dense matrix first."""
+    return (
+        type(embedding) is nn.Embedding
+        and embedding.weight.requires_grad
+        and embedding.weight.is_leaf
+        and embedding.max_norm is None
+        and not embedding.scale_grad_by_freq
+        and not embedding._forward_hooks
+    )
+
+
+class _Embed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Int[Tensor, "row width"], padding: int | None) -> Tensor:
+        ctx.save_for_backward(weight, ids)
+        ctx.padding = padding
+        return nn.functional.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
+        weight, ids = ctx.saved_tensors
+        flat, rows = ids.flatten(), gradient.flatten(0, 1).to(weight.dtype)
+        if ctx.padding is not None:  # as nn.Embedding does: the padding row takes no gradient
+            rows = rows.masked_fill((flat == ctx.padding)[:, None], 0)
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        weight.grad.index_add_(0, flat, rows)
+        return None, None, None

@@ -1,0 +1,93 @@
+"""The objective of a step: Σ over parts and terms of c · Σ values·weight / Σ weight, over the whole step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collimate._types import Batch, View
+from collimate.axes import Method, Needs, State
+from collimate.compose import Objective
+
+Denominators = Mapping[tuple[int, str], Float[Tensor, ""]]
+
+
+def view_of(batch: Batch, needs: Needs) -> View:
+    """The view of the batch that a method asks for."""
+    if needs.view == "pairs":
+        return batch.pairs()
+    if needs.view == "thumbs":
+        return batch.thumbs()
+    if needs.view == "lists":
+        return batch.lists()
+    return batch.tokens() if needs.view == "tokens" else batch
+
+
+def objective_value(
+    objective: Objective,
+    batch: Batch,
+    states: Sequence[State],
+    denominators: Denominators | None = None,
+) -> Float[Tensor, ""]:
+    """The objective on `batch`: of a whole step, or a micro-batch's share of it.
+
+    denominators: Σ weight of each term over the whole step; None where the batch is the step. A term
+    whose weights are all zero adds nothing.
+    """
+    total = batch.log_prob.new_zeros(())
+    for i, part in enumerate(objective.parts):
+        for name, term in part.method.terms(view_of(batch, part.method.needs), states[i]).items():
+            weight = term.weight.detach()
+            mass = weight.sum() if denominators is None else denominators[i, name]
+            if mass > 0:
+                share = (term.values * weight).sum() / mass
+                total = total + part.coefficient * term.coefficient * share
+    return total
+
+
+def denominators_of(objective: Objective, batch: Batch, states: Sequence[State]) -> Denominators:
+    """Σ weight of each term over the step, from data alone: the policy is replaced by a stand-in.
+
+    Weights never depend on the policy, so they are known before the first forward pass.
+    """
+    stand_in = torch.full_like(batch.log_prob, -1.0) if batch.reference is None else batch.reference
+    data = replace(batch, log_prob=stand_in.detach(), signals={k: stand_in for k in batch.signals})
+    return {
+        (i, name): term.weight.detach().sum()
+        for i, part in enumerate(objective.parts)
+        for name, term in part.method.terms(view_of(data, part.method.needs), states[i]).items()
+    }
+
+
+def initial_states(objective: Objective) -> list[State]:
+    """The state of every part before the first step."""
+    return [part.method.init() for part in objective.parts]
+
+
+def updated_states(
+    objective: Objective, batch: Batch, states: Sequence[State]
+) -> list[State]:
+    """The state of every part after a step."""
+    return [
+        part.method.update(view_of(batch, part.method.needs), state)
+        for part, state in zip(objective.parts, states, strict=True)
+    ]
+
+
+def needs_reference(objective: Objective) -> bool:
+    """Whether any part compares with a reference."""
+    return any(part.method.needs.reference for part in objective.parts)
+
+
+def couples_batch(objective: Objective) -> bool:
+    """Whether any part's units depend on each other."""
+    return any(part.method.needs.couples == "batch" for part in objective.parts)
+
+
+def methods_of(objective: Objective) -> list[Method]:
+    """The methods of the parts."""
+    return [part.method for part in objective.parts]

@@ -1,0 +1,71 @@
+"""Which examples a step takes, and how they are cut into micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from collimate._types import Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run's steps: `batch_size` examples each, drawn without replacement per epoch, by seed.
+
+    A step's examples depend on the seed alone, not on token budgets, packing or processes. The last
+    step of an epoch takes what is left.
+    """
+
+    examples: int
+    batch_size: int
+    steps: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that use every example once."""
+        return ceil(self.examples / self.batch_size)
+
+    def step(self, index: int) -> np.ndarray:
+        """Indices of the examples of the 0-based step `index`."""
+        epoch, within = divmod(index, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+        return order[within * self.batch_size : (within + 1) * self.batch_size]
+
+    def epoch(self, steps_done: int) -> float:
+        """Passes over the data after `steps_done` steps."""
+        return steps_done / self.steps_per_epoch
+
+
+def micro_batches(
+    examples: Sequence[Example], budget: int, *, shared: bool
+) -> list[tuple[int, ...]]:
+    """Cut examples into micro-batches of at most `budget` tokens (one example may exceed it).
+
+    Positions into `examples`, longest first, so that the peak comes first and padded rows are alike.
+    Every micro-batch holds at least one example.
+
+    Errors: none; an example longer than the budget gets a micro-batch of its own.
+    """
+    order = sorted(range(len(examples)), key=lambda i: (-cost(examples[i], shared=shared), i))
+    batches: list[list[int]] = []
+    room = 0
+    for i in order:
+        tokens = cost(examples[i], shared=shared)
+        if not batches or tokens > room:
+            batches.append([])
+            room = budget
+        batches[-1].append(i)
+        room -= tokens
+    return [tuple(batch) for batch in batches]
+
+
+def cost(example: Example, *, shared: bool) -> int:
+    """Tokens that an example occupies in a forward pass."""
+    if shared:
+        return example.tokens
+    longest = max(len(answer.ids) for answer in example.answers)
+    return len(example.answers) * (len(example.prompt) + longest)

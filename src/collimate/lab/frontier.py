@@ -1,0 +1,79 @@
+"""The best expected reward at each divergence from the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collimate._checks import BadConfig
+
+_BISECTIONS = 60  # of an interval of log beta: its last bit
+_LEAST_BETA = 1e-9  # in units of the rewards' spread; below it the reward gains less than this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frontier:
+    """Points on the frontier of E_p[r] against D_f(p‖q), sorted by divergence.
+
+    beta: price of divergence, inf at the reference itself. divergence: in nats, mean over
+    contexts. reward: mean over contexts. spread: standard deviation of the reward under the
+    reference, the natural unit of beta (1 for constant rewards). solve: beta -> (divergence,
+    reward) of the exact optimum; with several contexts they share that beta.
+    """
+
+    beta: Float[Tensor, " point"]
+    divergence: Float[Tensor, " point"]
+    reward: Float[Tensor, " point"]
+    spread: float
+    solve: Callable[[float], tuple[float, float]]
+
+    def reward_at(self, divergence: float, /) -> float:
+        """The largest expected reward of any policy whose divergence is at most `divergence` (nats).
+
+        Exact: beta is solved for, nothing is interpolated. Beyond the divergence at which the
+        reward saturates, the saturated reward.
+
+        Errors: BadConfig for a negative divergence or NaN.
+        """
+        if not divergence >= 0:
+            raise BadConfig(f"divergence must be at least 0 nats, got {divergence!r}")
+        if divergence == 0:
+            return self.reward[0].item()
+        high = self.spread
+        while high < 1e15 * self.spread and self.solve(high)[0] > divergence:
+            high *= 10
+        low = high
+        while self.solve(low)[0] < divergence:
+            if low <= _LEAST_BETA * self.spread:
+                return self.solve(low)[1]
+            low, high = low / 10, low
+        for _ in range(_BISECTIONS):
+            middle = (low * high) ** 0.5
+            if middle in (low, high):
+                break
+            low, high = (low, middle) if self.solve(middle)[0] < divergence else (middle, high)
+        return self.solve(high)[1]
+
+
+def trace(
+    solve: Callable[[float], tuple[float, float]],
+    reference_reward: float,
+    spread: float,
+    betas: Float[Tensor, " point"] | None,
+) -> Frontier:
+    """The frontier at `betas` (default: 1e3 to 1e-3 spreads, ten a decade) and at the reference."""
+    if betas is None:
+        betas = spread * torch.logspace(3, -3, 61, dtype=torch.float64)
+    ordered = betas.to(torch.float64).sort(descending=True).values
+    points = [(0.0, reference_reward), *(solve(float(beta)) for beta in ordered)]
+    return Frontier(
+        beta=torch.cat([torch.tensor([float("inf")], dtype=torch.float64), ordered]),
+        divergence=torch.tensor([point[0] for point in points], dtype=torch.float64),
+        reward=torch.tensor([point[1] for point in points], dtype=torch.float64),
+        spread=spread,
+        solve=solve,
+    )

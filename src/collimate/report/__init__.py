@@ -1,0 +1,16 @@
+"""Run folders read back and shown: one self-contained HTML page, and two lines for the terminal.
+
+Nothing here imports torch. Reading needs only the core; `render` and `write` need the extra
+`collimate[report]` (jinja2 for the page, plotly for its charts).
+
+>>> sorted(__all__)
+['RunRecord', 'load', 'render', 'summary_lines', 'write']
+"""
+
+from collimate.report._read import load as load
+from collimate.report._record import RunRecord as RunRecord
+from collimate.report._verdict import summary_lines as summary_lines
+from collimate.report._write import render as render
+from collimate.report._write import write as write
+
+__all__ = ["RunRecord", "load", "render", "summary_lines", "write"]

@@ -1,0 +1,279 @@
+"""What a run folder holds, as frozen records.
+
+Log-probs and log-ratios are means over pairs of whole-answer sums, in nats. `None` means that the
+run did not say; a number that is there but is NaN or infinite is kept, so that the page can say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Held-out figures at one moment. Accuracies are shares; intervals are 95 %, by prompt.
+
+    rows: number of pairs. loss: mean over them, in the method's unit. log_ratio_*: policy against
+    reference on the given answers (nats; not a KL). log_prob_*: nats.
+    """
+
+    rows: int
+    loss: float | None
+    reward_accuracy: float | None
+    reward_accuracy_interval: Interval | None
+    likelihood_accuracy: float | None
+    likelihood_accuracy_interval: Interval | None
+    log_ratio_chosen: float | None
+    log_ratio_rejected: float | None
+    log_prob_chosen: float | None
+    log_prob_rejected: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """The training lines of metrics.jsonl as columns, each [logged step], float64, NaN where absent.
+
+    step: optimiser step, from 1. log_*: nats, mean over the step's pairs. linear_continuation:
+    pairs beyond the range of a closed-form margin. seconds: as logged.
+    """
+
+    step: NDArray[np.float64]
+    epoch: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    reward_accuracy: NDArray[np.float64]
+    likelihood_accuracy: NDArray[np.float64]
+    log_prob_chosen: NDArray[np.float64]
+    log_prob_rejected: NDArray[np.float64]
+    log_ratio_chosen: NDArray[np.float64]
+    log_ratio_rejected: NDArray[np.float64]
+    reward_gap: NDArray[np.float64]
+    linear_continuation: NDArray[np.float64]
+    gradient_norm: NDArray[np.float64]
+    learning_rate: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Number of logged steps."""
+        return len(self.step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Length of a kind of text over a file, in tokens."""
+
+    median: float | None
+    max: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFacts:
+    """One data file as it was read. Counts are rows; chosen_longer is a share of the used rows."""
+
+    file: str
+    hash: str
+    format: str
+    rows: int | None
+    used: int | None
+    skipped: Mapping[str, int]
+    prompt_tokens: Lengths | None
+    chosen_tokens: Lengths | None
+    rejected_tokens: Lengths | None
+    prompts_truncated: int | None
+    answers_truncated: int | None
+    duplicates: int | None
+    chosen_longer: float | None
+    joint_tokenisation_differs: int | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodFacts:
+    """The method of a run: its name, five choices and source, as text."""
+
+    name: str
+    distribution: str
+    divergence: str
+    margin: str
+    loss: str
+    tradeoff: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutCheck:
+    """Largest difference between the layout in use and the plain one, and what is allowed.
+
+    log_prob: nats. gradient: relative to the largest entry.
+    """
+
+    log_prob: float | None
+    gradient: float | None
+    tolerance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """The trained model. layout: "shared" (one prompt for all its answers) or "plain"."""
+
+    path: str
+    architecture: str
+    parameters: int | None
+    trainable: int | None
+    layout: str
+    layout_reason: str
+    check: LayoutCheck | None
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceFacts:
+    """Where the reference's log-probs came from. Counts are rows; the log-ratio is in nats."""
+
+    hash: str
+    computed: int | None
+    from_cache: int | None
+    first_step_max_log_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A prompt and what the model wrote before and after training."""
+
+    prompt: str
+    before: str | None
+    after: str | None
+    chosen: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A line of exact (KL, reward) pairs; both [point], KL in nats."""
+
+    name: str
+    kl: tuple[float, ...]
+    reward: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A trained policy against the exact frontier.
+
+    kl: nats. share_of_gain: of the frontier's reward gain at that KL. outside: probability of
+    answers that the world does not have. tv, tabular_tv: total variation to the optimum.
+    """
+
+    name: str
+    kl: float
+    reward: float
+    share_of_gain: float | None
+    outside: float | None
+    tv: float | None
+    tabular_tv: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontier:
+    """A world in which every expectation is a sum, its exact curves, and the methods' points."""
+
+    world: str
+    curves: tuple[Curve, ...]
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunRecord:
+    """One run folder, read.
+
+    folder: where. status: "running", "finished", "stopped" or "failed"; error: why it failed.
+    seconds: wall time of the run. sizes: bytes by name. evaluations: (step, figures) in file order.
+    partial_lines: incomplete last lines of metrics.jsonl that were left out (0 or 1).
+
+    >>> record = empty_record(Path("runs/one"))
+    >>> record.name, len(record.training)
+    ('one', 0)
+    """
+
+    folder: Path
+    schema_version: int
+    kind: str
+    name: str
+    status: str
+    error: str | None
+    created: str
+    seconds: float | None
+    steps: int | None
+    seed: int | None
+    config: Mapping[str, object]
+    versions: Mapping[str, str]
+    machine: Mapping[str, object]
+    method: MethodFacts | None
+    model: ModelFacts | None
+    sizes: Mapping[str, int]
+    train_data: DataFacts | None
+    evaluation_data: DataFacts | None
+    reference: ReferenceFacts | None
+    before: Evaluation | None
+    after: Evaluation | None
+    samples: tuple[Sample, ...]
+    frontier: Frontier | None
+    training: Training
+    evaluations: tuple[tuple[int, Evaluation], ...]
+    partial_lines: int
+
+
+TRAINING_FIELDS = tuple(Training.__dataclass_fields__)
+
+
+def training(lines: list[Mapping[str, float]]) -> Training:
+    """Columns from logged lines; a field that a line lacks is NaN.
+
+    >>> training([{"step": 1.0, "loss": 0.5}, {"step": 2.0}]).loss
+    array([0.5, nan])
+    """
+    missing = float("nan")
+    columns = {
+        name: np.array([line.get(name, missing) for line in lines], dtype=np.float64)
+        for name in TRAINING_FIELDS
+    }
+    return Training(**columns)
+
+
+def empty_record(folder: Path) -> RunRecord:
+    """A run about which nothing is known yet: where `dataclasses.replace` starts in tests."""
+    return RunRecord(
+        folder=folder,
+        schema_version=1,
+        kind="train",
+        name=folder.name,
+        status="running",
+        error=None,
+        created="",
+        seconds=None,
+        steps=None,
+        seed=None,
+        config={},
+        versions={},
+        machine={},
+        method=None,
+        model=None,
+        sizes={},
+        train_data=None,
+        evaluation_data=None,
+        reference=None,
+        before=None,
+        after=None,
+        samples=(),
+        frontier=None,
+        training=training([]),
+        evaluations=(),
+        partial_lines=0,
+    )
