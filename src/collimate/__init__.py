@@ -1,1 +1,41 @@
-"""Align, distil and match models: every method is five choices."""
+"""Align, distil and match models: every method is five choices on one fast engine.
+
+The public verbs are loaded on first use, so that the axes work without transformers and the
+command line answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "train": "collimate.jobs.train",
+    "score": "collimate.jobs.score",
+    "export": "collimate.jobs.export",
+    "check": "collimate.jobs.check",
+    "demo": "collimate.jobs.demo",
+    "Run": "collimate.jobs.run",
+    "Method": "collimate.compose",
+    "Objective": "collimate.compose",
+    "cite": "collimate.compose",
+    "PairLogProbs": "collimate._types",
+    "CollimateError": "collimate._checks",
+}
+_MODULES = ("divergences", "distributions", "lab", "losses", "margins", "methods", "tradeoffs")
+
+__all__ = [*_LAZY, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"collimate.{name}")
+    raise AttributeError(f"module 'collimate' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,167 @@
+"""Checkpoints: safetensors and JSON, complete or absent, and enough to continue to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from collimate._checks import BadRun
+from collimate.axes import State
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands: steps done, method states, and what was on disk then.
+
+    identity: hash of everything that must be the same to continue (config, data, reference).
+    """
+
+    step: int
+    states: tuple[State, ...]
+    metrics_bytes: int
+    identity: str
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    *,
+    keep: int,
+) -> None:
+    """Write `step-…` in one move, then delete all but the `keep` newest.
+
+    Errors: BadRun if the disk is full or the folder not writable; older checkpoints are left alone.
+    """
+    final = folder / f"step-{progress.step:08d}"
+    partial = folder / f".{final.name}.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _save(partial / "model.safetensors", _trainable(model))
+        _save(partial / "optimizer.safetensors", _optimizer_tensors(optimizer, model))
+        _save(partial / "random.safetensors", _random_state())
+        state = {
+            "schema_version": SCHEMA_VERSION,
+            "step": progress.step,
+            "states": [dict(state) for state in progress.states],
+            "metrics_bytes": progress.metrics_bytes,
+            "identity": progress.identity,
+        }
+        _write(partial / "state.json", json.dumps(state, indent=1).encode())
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise BadRun(
+            f"cannot write a checkpoint to {folder}: {error.strerror or error}; free some space and "
+            "continue with --resume"
+        ) from error
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def checkpoints(folder: Path) -> Sequence[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists())
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, identity: str
+) -> Progress:
+    """Put weights, optimiser and random state back, and say where the run stood.
+
+    Errors: BadRun if a file is damaged, or the checkpoint belongs to another configuration.
+    """
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        weights = safetensors.torch.load_file(path / "model.safetensors")
+        slots = safetensors.torch.load_file(path / "optimizer.safetensors")
+        random = safetensors.torch.load_file(path / "random.safetensors")
+    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+        raise BadRun(
+            f"checkpoint {path} is damaged ({error}): delete that folder and resume from the one before"
+        ) from error
+    if state.get("schema_version") != SCHEMA_VERSION:
+        raise BadRun(f"checkpoint {path} has schema_version {state.get('schema_version')!r}, not 1")
+    if state["identity"] != identity:
+        raise BadRun(
+            f"checkpoint {path} belongs to another run: its model, data, method, reference or "
+            "settings differ from those given now; resume with the run's own, or start a new folder"
+        )
+    named = _trainable(model)
+    if named.keys() != weights.keys():
+        raise BadRun(f"checkpoint {path} holds other parameters than this model trains")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(weights[name])
+    _restore_optimizer(optimizer, model, slots)
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
+    return Progress(
+        step=state["step"],
+        states=tuple(state["states"]),
+        metrics_bytes=state["metrics_bytes"],
+        identity=identity,
+    )
+
+
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    names = {id(p): n for n, p in model.named_parameters()}
+    return {
+        f"{names[id(parameter)]}|{slot}": torch.as_tensor(value)
+        for parameter, slots in optimizer.state.items()
+        for slot, value in slots.items()
+    }
+
+
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    parameters = dict(model.named_parameters())
+    for key, value in tensors.items():
+        name, slot = key.rsplit("|", 1)
+        parameter = parameters[name]
+        device = parameter.device if value.dim() or _fused(optimizer) else value.device
+        optimizer.state[parameter][slot] = value.to(device)
+
+
+def _fused(optimizer: torch.optim.Optimizer) -> bool:
+    return bool(optimizer.defaults.get("fused"))
+
+
+def _random_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # Copies: tied or strided views are refused by the format.
+    _write(path, safetensors.torch.save({k: v.contiguous().clone() for k, v in tensors.items()}))
+
+
+def _write(path: Path, data: Any) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

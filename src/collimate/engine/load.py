@@ -1,0 +1,123 @@
+"""Models and tokenizers: from a folder, a hub name that the user wrote, or an object as it is."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from collimate._checks import BadConfig, BadModel
+from collimate.engine.model import causal_model
+
+_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError)
+
+
+def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False) -> nn.Module:
+    """A causal language model in float32 from a folder (plain or adapter) or hub name; an object as it is.
+
+    Weights are read from safetensors only, never from pickles, and remote code runs only on request.
+
+    Errors: BadModel if it cannot be found or loaded.
+    """
+    if isinstance(model, nn.Module):
+        causal_model(model)
+        return model
+    try:
+        if (Path(model) / "adapter_config.json").exists():
+            return _load_adapter(Path(model))
+        return AutoModelForCausalLM.from_pretrained(
+            str(model),
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=_is_local(model),
+            trust_remote_code=trust_remote_code,
+        )
+    except _LOAD_ERRORS as error:  # whatever transformers raises on a folder that holds no model
+        raise BadModel(f"cannot load a causal language model from '{model}': {_first_line(error)}") from error
+
+
+def _load_adapter(folder: Path) -> nn.Module:
+    config = LoraConfig.from_pretrained(str(folder))
+    base = load_model(str(config.base_model_name_or_path))
+    return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
+
+
+def load_tokenizer(
+    tokenizer: str | Path | PreTrainedTokenizerBase | None,
+    model: str | Path | nn.Module,
+    *,
+    trust_remote_code: bool = False,
+) -> PreTrainedTokenizerBase:
+    """The tokenizer given, or the one beside the model.
+
+    Errors: BadModel if there is none, or it cannot be loaded.
+    """
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        return tokenizer
+    source = tokenizer
+    if source is None:
+        source = model if not isinstance(model, nn.Module) else causal_model(model).config._name_or_path
+    if not source:
+        raise BadModel("a model given as an object needs its tokenizer too: pass tokenizer=...")
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(source), local_files_only=_is_local(source), trust_remote_code=trust_remote_code
+        )
+    except _LOAD_ERRORS as error:
+        raise BadModel(
+            f"cannot load a tokenizer from '{source}': {_first_line(error)}; give one with --tokenizer "
+            "(tokenizer=...)"
+        ) from error
+
+
+def add_lora(model: nn.Module, *, rank: int, alpha: float | None = None) -> nn.Module:
+    """A LoRA adapter of the given rank on every linear layer but the head; only it is trained.
+
+    alpha defaults to 2·rank. Source: hu:22. Errors: BadConfig for a rank below 1, or a model that
+    already has an adapter.
+    """
+    if rank < 1:
+        raise BadConfig(f"lora_rank must be at least 1, got {rank}")
+    if isinstance(model, PeftModel):
+        raise BadConfig(
+            "the model already has an adapter: train that one (leave out lora_rank), or merge it "
+            "first with `collimate export --merge`"
+        )
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank if alpha is None else alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def end_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every id that ends a sequence: the tokenizer's and all of the generation config's."""
+    generation = getattr(causal_model(model), "generation_config", None)
+    return _ids(getattr(generation, "eos_token_id", None)) | _ids(tokenizer.eos_token_id)
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy that no training touches."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+def _ids(value: Any) -> frozenset[int]:
+    if value is None:
+        return frozenset()
+    return frozenset([value] if isinstance(value, int) else value)
+
+
+def _is_local(source: str | Path) -> bool:
+    return isinstance(source, Path) or Path(source).exists() or source.count("/") != 1 or source.startswith((".", "/", "~"))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,103 @@
+"""The run folder: written atomically, one writer, readable at any moment. See docs/run-folder.md."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from collimate._checks import BadRun
+
+SCHEMA_VERSION = 1
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record_path = path / "run.json"
+        self.metrics_path = path / "metrics.jsonl"
+        self.model_path = path / "model"
+        self.checkpoints_path = path / "checkpoints"
+        self.report_path = path / "report.html"
+        self.bad_rows_path = path / "bad_rows.jsonl"
+
+    def require_new(self) -> None:
+        """Errors: BadRun if the folder holds a run or other files."""
+        if self.record_path.exists():
+            raise BadRun(
+                f"{self.path} already holds a run: continue it with --resume (resume=True), or "
+                "choose another folder"
+            )
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise BadRun(f"{self.path} is not an empty folder: choose a new one for the run")
+
+    def create(self) -> None:
+        """Make the folder. Errors: BadRun if it cannot be written to."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise BadRun(f"cannot write to {self.path}: {error.strerror or error}") from error
+
+    def read_record(self) -> dict[str, Any]:
+        """run.json. Errors: BadRun if it is missing, broken or of another schema version."""
+        try:
+            record = json.loads(self.record_path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BadRun(f"{self.path} holds no run (no run.json): check the folder") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise BadRun(f"{self.record_path} is not valid JSON ({error}): it was damaged") from error
+        version = record.get("schema_version") if isinstance(record, dict) else None
+        if version != SCHEMA_VERSION:
+            raise BadRun(
+                f"{self.record_path} has schema_version {version!r}, this version reads "
+                f"{SCHEMA_VERSION}: use the version of collimate that wrote it"
+            )
+        return record
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Replace run.json in one move."""
+        write_atomically(
+            self.record_path,
+            json.dumps({"schema_version": SCHEMA_VERSION, **record}, indent=1).encode(),
+        )
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def metrics_size(self) -> int:
+        """Bytes of metrics.jsonl, on disk for good."""
+        if not self.metrics_path.exists():
+            return 0
+        with self.metrics_path.open("rb") as file:
+            os.fsync(file.fileno())
+        return self.metrics_path.stat().st_size
+
+    def cut_metrics(self, size: int) -> None:
+        """Cut metrics.jsonl back to what a checkpoint had seen."""
+        if self.metrics_path.exists():
+            os.truncate(self.metrics_path, size)
+
+    def write_bad_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """bad_rows.jsonl, one object per skipped row; no file if there is none."""
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if text:
+            write_atomically(self.bad_rows_path, text.encode())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

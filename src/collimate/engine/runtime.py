@@ -1,0 +1,78 @@
+"""Where a run computes: device, precision and trackers, by accelerate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from collimate._checks import BadConfig
+
+PRECISIONS = ("fp32", "bf16")
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
+class Runtime:
+    """Device, autocast and trackers of one run.
+
+    precision: `bf16` is autocast over float32 master weights. device: `auto` takes cuda, then mps,
+    then cpu. Errors: BadConfig for a device that is not there, several processes, unknown names.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str,
+        precision: str,
+        trackers: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise BadConfig(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        _require_device(device)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise BadConfig(
+                "this version trains in one process, and WORLD_SIZE says there are several: start it "
+                "without torchrun or accelerate launch"
+            )
+        # accelerate keeps one process-wide state and refuses a second run with other settings.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if precision == "bf16" else "no",
+            log_with=list(trackers) or None,
+            project_dir=None if folder is None else str(folder),
+        )
+        self.device = torch.device(device) if device in ("mps", "cpu") else self.accelerator.device
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision's autocast, or nothing."""
+        return self.accelerator.autocast()
+
+    def start_trackers(self, name: str, config: Mapping[str, Any]) -> None:
+        """Open the trackers (nothing without any)."""
+        plain = {k: v for k, v in config.items() if isinstance(v, int | float | str | bool)}
+        self.accelerator.init_trackers(name, config=plain)
+
+    def log(self, numbers: Mapping[str, Any], step: int) -> None:
+        """Send the numbers of a step to the trackers."""
+        self.accelerator.log({k: v for k, v in numbers.items() if isinstance(v, int | float)}, step=step)
+
+    def end(self) -> None:
+        """Close the trackers."""
+        self.accelerator.end_training()
+
+
+def _require_device(device: str) -> None:
+    if device not in DEVICES:
+        raise BadConfig(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadConfig("device 'cuda' was asked for, but torch sees no GPU; use 'auto' or 'cpu'")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise BadConfig("device 'mps' was asked for, but it is not available; use 'auto' or 'cpu'")

@@ -1,0 +1,35 @@
+"""`collimate export`: a trained model as a plain transformers folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from collimate._checks import BadRun
+from collimate.engine.load import load_model, load_tokenizer
+
+
+def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
+    """Copy a run's (or folder's) model to `out`; with `merge` an adapter is merged into its base.
+
+    Errors: BadRun if there is no model, `out` is not empty, or there is no adapter to merge; BadModel
+    if the model cannot be loaded.
+    """
+    folder, target = Path(source), Path(out)
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
+        raise BadRun(f"{source} holds no model: give a finished run or a model folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadRun(f"{target} is not an empty folder: choose a new one for the export")
+    is_adapter = (folder / "adapter_config.json").exists()
+    if merge and not is_adapter:
+        raise BadRun(f"{folder} is a whole model, there is no adapter to merge: leave out --merge")
+    tokenizer: PreTrainedTokenizerBase = load_tokenizer(None, folder)
+    model = load_model(folder)
+    if merge:
+        model = model.merge_and_unload()
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    return target

@@ -1,0 +1,214 @@
+"""Everything a run needs before its first step: data, model, layout, reference. Nothing is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from collimate._checks import BadConfig, BadData
+from collimate._types import Example
+from collimate.compose import Objective
+from collimate.data import Loaded, load_preferences
+from collimate.engine.check import LayoutCheck, check_layout
+from collimate.engine.evaluate import Rows, stored_log_probs
+from collimate.engine.fingerprint import column_hash, model_fingerprint
+from collimate.engine.load import add_lora, end_ids, load_model, load_tokenizer
+from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.objective import needs_reference
+from collimate.engine.runtime import Runtime
+from collimate.engine.store import LogProbStore, default_cache
+from collimate.jobs._console import Console
+from collimate.jobs._phases import Phases
+from collimate.jobs.settings import TrainSettings
+
+AnyModel = str | Path | nn.Module
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """The reference's log-probs of the training and the held-out answers, and where they came from."""
+
+    train: Rows
+    evaluation: Rows | None
+    hash: str
+    computed: int
+    from_cache: int
+    is_policy: bool  # the policy as passed, so that every log-ratio starts at zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A run that can begin."""
+
+    runtime: Runtime
+    tokenizer: PreTrainedTokenizerBase
+    model: nn.Module
+    engine: LogProbModel
+    train: Loaded
+    evaluation: Loaded | None
+    check: LayoutCheck
+    fingerprint: str
+    reference: Reference | None
+
+
+def prepare(
+    model: AnyModel,
+    data: Any,
+    *,
+    objective: Objective,
+    tokenizer: Any,
+    reference: AnyModel | None,
+    evaluation: Any,
+    settings: TrainSettings,
+    console: Console,
+    phases: Phases,
+) -> Prepared:
+    """Load and check in the order that fails cheapest first: settings, tokenizer, data, model."""
+    runtime = Runtime(
+        device=settings.device, precision=settings.precision, trackers=settings.trackers
+    )
+    with phases.phase("load"):
+        tokens = load_tokenizer(tokenizer, model, trust_remote_code=settings.trust_remote_code)
+        policy = load_model(model, trust_remote_code=settings.trust_remote_code)
+        causal = causal_model(policy)
+        _require_float32(policy, settings)
+        policy.to(runtime.device)
+        policy.train(settings.dropout)
+    with phases.phase("tokenise"):
+        loaded = _load(data, tokens, policy, settings, console, "reading")
+        held_out = (
+            None if evaluation is None else _load(evaluation, tokens, policy, settings, console, "held out")
+        )
+    with phases.phase("check"):
+        everything = [*loaded.examples, *(held_out.examples if held_out else ())]
+        check = check_layout(policy, longest=max(example.tokens for example in everything))
+        console.say(f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})")
+        fingerprint = model_fingerprint(policy, layout=_layout(check), precision=settings.precision)
+    engine = LogProbModel(policy, shared=check.shared)
+    column = None
+    if needs_reference(objective):
+        with phases.phase("reference"):
+            column = _reference(
+                engine, fingerprint, reference, loaded, held_out, settings, runtime, console
+            )
+    if settings.lora_rank is not None:
+        policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
+        policy.train(settings.dropout)
+        engine = LogProbModel(policy, shared=check.shared)
+    if not any(p.requires_grad for p in policy.parameters()):
+        raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
+    del causal
+    return Prepared(
+        runtime=runtime,
+        tokenizer=tokens,
+        model=policy,
+        engine=engine,
+        train=loaded,
+        evaluation=held_out,
+        check=check,
+        fingerprint=fingerprint,
+        reference=column,
+    )
+
+
+def _load(
+    source: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    model: nn.Module,
+    settings: TrainSettings,
+    console: Console,
+    what: str,
+) -> Loaded:
+    causal = causal_model(model)
+    with console.bar(what, total=None) as bar:
+        return load_preferences(
+            source,
+            tokenizer,
+            max_prompt=settings.max_prompt,
+            max_answer=settings.max_answer,
+            truncate_answers=settings.truncate_answers,
+            on_bad_row=settings.on_bad_row,
+            end_ids=end_ids(model, tokenizer),
+            vocab_size=causal.get_input_embeddings().weight.shape[0],
+            context=getattr(causal.config, "max_position_embeddings", None),
+            limit=settings.limit,
+            progress=bar.advance,
+        )
+
+
+def _reference(
+    engine: LogProbModel,
+    fingerprint: str,
+    reference: AnyModel | None,
+    loaded: Loaded,
+    held_out: Loaded | None,
+    settings: TrainSettings,
+    runtime: Runtime,
+    console: Console,
+) -> Reference:
+    is_policy = reference is None
+    if reference is not None:
+        other = load_model(reference, trust_remote_code=settings.trust_remote_code)
+        other.to(runtime.device).eval()
+        check = check_layout(other, longest=max(example.tokens for example in loaded.examples))
+        engine = LogProbModel(other, shared=check.shared)
+        fingerprint = model_fingerprint(other, layout=_layout(check), precision=settings.precision)
+    root = Path(settings.cache) if settings.cache is not None else default_cache()
+    store = LogProbStore(root, fingerprint)
+    training = engine.model.training
+    engine.model.eval()
+    computed, columns = 0, []
+    parts = [loaded.examples, *([held_out.examples] if held_out else [])]
+    with console.bar("reference", total=sum(len(part) for part in parts)) as bar:
+        for part in parts:
+            rows, new = stored_log_probs(
+                engine,
+                part,
+                store,
+                budget=settings.tokens_per_micro_batch,
+                autocast=runtime.autocast,
+                progress=bar.advance,
+            )
+            columns.append(rows)
+            computed += new
+    engine.model.train(training)
+    _require_finite(columns[0], loaded.examples)
+    total = sum(len(part) for part in parts)
+    return Reference(
+        train=columns[0],
+        evaluation=columns[1] if held_out else None,
+        hash=column_hash(row for rows in columns for answers in rows for row in answers),
+        computed=computed,
+        from_cache=total - computed,
+        is_policy=is_policy,
+    )
+
+
+def _layout(check: LayoutCheck) -> str:
+    return "shared" if check.shared else "plain"
+
+
+def _require_float32(model: nn.Module, settings: TrainSettings) -> None:
+    low = {p.dtype for p in model.parameters() if p.requires_grad} & {torch.bfloat16, torch.float16}
+    if low and settings.lora_rank is None:
+        raise BadConfig(
+            f"the model's trainable weights are {low.pop()}: AdamW steps at usual learning rates are "
+            "smaller than its rounding, so training would silently stand still; pass model.float() "
+            "and precision='bf16' (autocast over float32 weights), or train an adapter (lora_rank)"
+        )
+
+
+def _require_finite(rows: Rows, examples: Sequence[Example]) -> None:
+    for answers, example in zip(rows, examples, strict=True):
+        if not all(math.isfinite(float(row.sum())) for row in answers):
+            raise BadData(
+                f"row {example.row}: the reference model gives an answer a log-probability that is not "
+                "finite; its weights hold NaN or infinity, or its precision is too low"
+            )

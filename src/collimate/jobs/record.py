@@ -1,0 +1,123 @@
+"""The first state of a run's record: what is known before the first step."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from collimate.compose import Objective
+from collimate.data import Loaded
+from collimate.engine.model import causal_model
+from collimate.engine.run_folder import RunFolder
+from collimate.engine.sizes import run_sizes
+from collimate.jobs.prepare import Prepared
+from collimate.jobs.settings import TrainSettings
+
+
+def first_record(
+    folder: RunFolder,
+    objective: Objective,
+    prepared: Prepared,
+    settings: TrainSettings,
+    *,
+    model: object,
+    data: object,
+    evaluation: object,
+) -> dict[str, Any]:
+    """run.json as of the start of training; see docs/run-folder.md."""
+    causal = causal_model(prepared.model)
+    reference = prepared.reference
+    largest = max(example.tokens for example in prepared.train.examples)
+    return {
+        "kind": "train",
+        "name": folder.path.name,
+        "status": "running",
+        "error": None,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": 0.0,
+        "phases": {},
+        "steps": 0,
+        "seed": settings.seed,
+        "config": {
+            "model": _named(model),
+            "data": _named(data),
+            "evaluation": None if evaluation is None else _named(evaluation),
+            "method": objective.name,
+            **settings.to_json(),
+        },
+        "versions": {
+            **{name: version(name) for name in ("collimate", "torch", "transformers", "accelerate")},
+            "python": platform.python_version(),
+        },
+        "machine": {
+            "device": _device_name(prepared.runtime.device),
+            "threads": torch.get_num_threads(),
+            "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        },
+        "method": describe_objective(objective),
+        "model": {
+            "path": _named(model),
+            "architecture": type(causal).__name__,
+            "parameters": sum(p.numel() for p in prepared.model.parameters()),
+            "trainable": sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
+            "layout": "shared" if prepared.check.shared else "plain",
+            "layout_reason": prepared.check.reason,
+            "check": {
+                name: prepared.check.to_json()[name] for name in ("log_prob", "gradient", "tolerance")
+            },
+            "hash": prepared.fingerprint,
+        },
+        "sizes": dict(
+            run_sizes(prepared.model, tokens=max(largest, settings.tokens_per_micro_batch))
+        ),
+        "data": {
+            "train": _facts(prepared.train),
+            "evaluation": None if prepared.evaluation is None else _facts(prepared.evaluation),
+        },
+        "reference": None
+        if reference is None
+        else {
+            "hash": reference.hash,
+            "computed": reference.computed,
+            "from_cache": reference.from_cache,
+            "first_step_max_log_ratio": None,
+        },
+        "evaluation": {"before": None, "after": None},
+        "samples": [],
+        "frontier": None,
+    }
+
+
+def describe_objective(objective: Objective) -> Mapping[str, Any]:
+    """The five choices by name (of the first part), and the source."""
+    method = objective.parts[0].method
+    choices = ("distribution", "divergence", "margin", "loss", "tradeoff")
+    return {
+        "name": objective.name,
+        **{choice: getattr(getattr(method, choice, None), "name", None) for choice in choices},
+        "source": getattr(method, "source", ""),
+    }
+
+
+def _facts(loaded: Loaded) -> Mapping[str, Any]:
+    return loaded.facts.to_json()
+
+
+def _named(thing: object) -> str:
+    if isinstance(thing, str | Path):
+        return str(thing)
+    if isinstance(thing, nn.Module):
+        return causal_model(thing).config._name_or_path or type(thing).__name__
+    return type(thing).__name__
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,116 @@
+"""Every setting of a training run, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from collimate._checks import BadConfig, nearest, positive, within
+from collimate.optim import SCHEDULES
+
+FULL_LEARNING_RATE = 2e-5
+LORA_LEARNING_RATE = 2e-4
+"""Defaults from a small study: docs/decisions/0003-defaults.md."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How a run trains. Errors: BadConfig for a value outside its domain.
+
+    Amount: epochs (passes over the data) or max_steps; batch_size examples per step; limit: use
+    only the first rows. Optimiser: AdamW with learning_rate (None: 2e-5 in full, 2e-4 with LoRA),
+    schedule after a warmup share of the steps, weight_decay, max_gradient_norm. Model: precision
+    (fp32, or bf16 autocast over float32 weights), device, dropout, lora_rank and lora_alpha.
+    Data: max_prompt keeps the end of a prompt, max_answer refuses longer answers unless
+    truncate_answers, on_bad_row stops or skips. Run: seed, log_every, evaluate_every and
+    checkpoint_every in steps (None: evaluate before and after, checkpoint five times), keep so many
+    checkpoints, resume, cache folder of reference log-probs, trackers, samples before and after,
+    tokens_per_micro_batch (changes no number), progress, report.
+    """
+
+    epochs: float = 1.0
+    max_steps: int | None = None
+    batch_size: int = 32
+    limit: int | None = None
+    learning_rate: float | None = None
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    max_gradient_norm: float = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    dropout: bool = False
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    max_prompt: int | None = None
+    max_answer: int | None = None
+    truncate_answers: bool = False
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    seed: int = 0
+    log_every: int = 1
+    evaluate_every: int | None = None
+    checkpoint_every: int | None = None
+    keep: int = 2
+    resume: bool = False
+    cache: str | Path | None = None
+    trackers: tuple[str, ...] = ()
+    samples: int = 3
+    tokens_per_micro_batch: int = 4096
+    trust_remote_code: bool = False
+    progress: bool = True
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        positive("epochs", self.epochs)
+        for name in ("batch_size", "log_every", "keep", "tokens_per_micro_batch"):
+            _count(name, getattr(self, name), least=1)
+        for name in (
+            "max_steps",
+            "limit",
+            "lora_rank",
+            "max_prompt",
+            "max_answer",
+            "evaluate_every",
+            "checkpoint_every",
+        ):
+            if getattr(self, name) is not None:
+                _count(name, getattr(self, name), least=1)
+        _count("samples", self.samples, least=0)
+        _count("seed", self.seed, least=0)
+        for name in ("learning_rate", "lora_alpha"):
+            if getattr(self, name) is not None:
+                positive(name, getattr(self, name))
+        positive("max_gradient_norm", self.max_gradient_norm)
+        within("warmup", self.warmup, 0.0, 1.0)
+        within("weight_decay", self.weight_decay, 0.0, float("inf"))
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("precision", self.precision, ("fp32", "bf16"))
+        _one_of("device", self.device, ("auto", "cuda", "mps", "cpu"))
+        _one_of("on_bad_row", self.on_bad_row, ("stop", "skip"))
+
+    def to_json(self) -> Mapping[str, Any]:
+        """For the run record."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+
+def settings_from(values: Mapping[str, Any]) -> TrainSettings:
+    """Settings by name. Errors: BadConfig for an unknown name, with the nearest known one."""
+    known = [field.name for field in fields(TrainSettings)]
+    for name in values:
+        if name not in known:
+            raise BadConfig(f"unknown setting '{name}'{nearest(name, known)}")
+    return TrainSettings(**values)
+
+
+def _count(name: str, value: Any, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadConfig(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise BadConfig(
+            f"{name} must be one of {', '.join(known)}, got {value!r}{nearest(str(value), known)}"
+        )

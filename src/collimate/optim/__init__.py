@@ -1,0 +1,7 @@
+"""Optimisers and schedules."""
+
+from collimate.optim.adamw import adamw as adamw
+from collimate.optim.schedule import SCHEDULES as SCHEDULES
+from collimate.optim.schedule import learning_rate as learning_rate
+
+__all__ = ["SCHEDULES", "adamw", "learning_rate"]

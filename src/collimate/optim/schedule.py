@@ -1,0 +1,24 @@
+"""Learning-rate schedules as functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+SCHEDULES = ("constant", "cosine", "linear")
+
+
+def learning_rate(step: int, *, steps: int, peak: float, warmup: int, schedule: str) -> float:
+    """The rate of the 0-based `step` of `steps`: linear warm-up, then the schedule's decay to 0.
+
+    With w = warmup: peak·(step+1)/w while step < w; then, with x = (step-w)/(steps-w), peak for
+    `constant`, peak·(1-x) for `linear`, peak·½(1+cos(pi·x)) for `cosine`.
+
+    >>> [learning_rate(i, steps=4, peak=1.0, warmup=1, schedule="linear") for i in range(2)]
+    [1.0, 1.0]
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    x = (step - warmup) / max(1, steps - warmup)
+    if schedule == "constant":
+        return peak
+    return peak * (1 - x) if schedule == "linear" else peak * 0.5 * (1 + math.cos(math.pi * x))
