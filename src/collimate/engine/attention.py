@@ -1,14 +1,15 @@
 """Attention over rows in which answers share their prompt.
 
 Registered with transformers under `SHARED`; the model's layers call it with their own queries, keys
-and values, so that rotary embeddings, norms and projections stay the model's. Only visible pairs of
-positions are computed: no mask of length² is ever made for a row.
+and values, so that rotary embeddings, norms and projections stay the model's. Long examples are
+attended one by one, over visible positions only; no mask as wide as the row is ever made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,85 @@ from transformers import AttentionInterface, PreTrainedConfig
 from collimate.engine.packing import Span
 
 SHARED = "collimate_shared"
+TOGETHER = 256
+"""Tokens up to which short examples are attended together under one mask: fewer, larger kernels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Block:
+    """Queries that are attended in one call: positions of queries and keys, and who sees whom.
+
+    visible: [query, key], None for plain causal attention over equal queries and keys.
+    """
+
+    queries: slice
+    keys: tuple[slice, ...]
+    visible: Bool[Tensor, "query key"] | None
+
+
+class SharedRow:
+    """One row of examples whose answers share their prompts, cut into blocks once per forward pass."""
+
+    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
+        self._spans, self._device = spans, device
+        self._blocks: dict[int | None, list[Block]] = {}
+
+    def blocks(self, window: int | None) -> list[Block]:
+        """The blocks under an attention window (None: unlimited), covering every position once."""
+        if window not in self._blocks:
+            self._blocks[window] = [
+                block for group in _groups(self._spans) for block in self._cut(group, window)
+            ]
+        return self._blocks[window]
+
+    def _cut(self, group: Sequence[Span], window: int | None) -> Iterator[Block]:
+        if len(group) > 1:
+            whole = slice(group[0].prompt[0], _end(group[-1]))
+            yield Block(queries=whole, keys=(whole,), visible=self._together(group, window))
+            return
+        (span,) = group
+        start, length = span.prompt
+        prompt = slice(start, start + length)
+        first = slice(start, start + length + span.answers[0][1])
+        yield Block(
+            queries=first, keys=(first,), visible=self._aligned(first.stop - start, 0, window)
+        )
+        for at, size in span.answers[1:]:
+            own = slice(at, at + size)
+            yield Block(
+                queries=own, keys=(prompt, own), visible=self._aligned(size, length, window)
+            )
+
+    def _aligned(self, queries: int, before: int, window: int | None) -> Tensor | None:
+        """Causal visibility of `queries` that follow `before` further keys."""
+        keys = before + queries
+        windowed = window is not None and window < keys
+        if not windowed and not before:
+            return None
+        at = torch.arange(before, keys, device=self._device)[:, None]
+        of = torch.arange(keys, device=self._device)[None, :]
+        return (of <= at) & (at - of < window) if windowed else of <= at
+
+    def _together(self, group: Sequence[Span], window: int | None) -> Tensor:
+        pieces = [(i, 0, 0, span.prompt) for i, span in enumerate(group)]
+        pieces += [
+            (i, branch, span.prompt[1], answer)
+            for i, span in enumerate(group)
+            for branch, answer in enumerate(span.answers, start=1)
+        ]
+        pieces.sort(key=lambda piece: piece[3][0])
+        lengths = torch.tensor([length for *_, (_, length) in pieces])
+        owner, branch, offset = (
+            torch.repeat_interleave(torch.tensor([piece[k] for piece in pieces]), lengths)
+            for k in range(3)
+        )
+        within = torch.cat([torch.arange(length) for *_, (_, length) in pieces])
+        position, order = offset + within, torch.arange(len(within))
+        visible = (owner[:, None] == owner) & (order[:, None] >= order)
+        visible &= (branch == 0) | (branch[:, None] == branch)
+        if window is not None:
+            visible &= position[:, None] - position < window
+        return visible.to(self._device)
 
 
 def shared_attention(
@@ -29,7 +109,7 @@ def shared_attention(
     value: Float[Tensor, "1 key_head width value_dim"],
     attention_mask: None,
     *,
-    collimate_spans: tuple[Span, ...],
+    collimate_row: SharedRow,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -38,63 +118,74 @@ def shared_attention(
 ) -> tuple[Float[Tensor, "1 width head value_dim"], None]:
     """Causal attention in which each answer sees its prompt and itself, never a sibling.
 
-    The first answer continues its prompt, so both are one causal block; each further answer is a
-    block of queries over prompt and answer. Window and soft-cap act on distances in the sequence
-    that the answer would be on its own.
+    Window and soft-cap act on distances in the sequence that the answer would be on its own.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    options = {"scaling": scaling, "dropout": dropout, "window": sliding_window, "softcap": softcap}
-    blocks: list[Tensor] = []
-    for span in collimate_spans:
-        start, length = span.prompt
-        prompt = slice(start, start + length)
-        first = slice(start, start + length + span.answers[0][1])
-        blocks.append(_attend(query[:, :, first], key[:, :, first], value[:, :, first], **options))
-        for at, size in span.answers[1:]:
-            own = slice(at, at + size)
-            keys = torch.cat((key[:, :, prompt], key[:, :, own]), dim=2)
-            values = torch.cat((value[:, :, prompt], value[:, :, own]), dim=2)
-            blocks.append(_attend(query[:, :, own], keys, values, **options))
-    return torch.cat(blocks, dim=2).transpose(1, 2).contiguous(), None
+    outputs = [
+        _attend(
+            query[:, :, block.queries],
+            _take(key, block.keys),
+            _take(value, block.keys),
+            block.visible,
+            scaling=scaling,
+            dropout=dropout,
+            softcap=softcap,
+        )
+        for block in collimate_row.blocks(sliding_window)
+    ]
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
 def _attend(
     query: Float[Tensor, "1 head query dim"],
     key: Float[Tensor, "1 head key dim"],
     value: Float[Tensor, "1 head key value_dim"],
+    visible: Bool[Tensor, "query key"] | None,
     *,
     scaling: float | None,
     dropout: float,
-    window: int | None,
     softcap: float | None,
 ) -> Float[Tensor, "1 head query value_dim"]:
-    """Causal attention whose last query is aligned with the last key."""
-    queries, keys = query.shape[2], key.shape[2]
-    windowed = window is not None and window < keys
-    if softcap is None and not windowed and queries == keys:
-        return scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, is_causal=True, scale=scaling
-        )
-    visible = _visible(queries, keys, window if windowed else None, query.device)
     if softcap is None:
         return scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, dropout_p=dropout, scale=scaling
+            query,
+            key,
+            value,
+            attn_mask=visible,
+            dropout_p=dropout,
+            is_causal=visible is None,
+            scale=scaling,
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scale / softcap)
+    if visible is None:
+        visible = torch.ones_like(scores[0, 0], dtype=torch.bool).tril()
     weights = scores.masked_fill(~visible, -torch.inf).softmax(-1, dtype=torch.float32)
     return nn.functional.dropout(weights.to(query.dtype), dropout) @ value
 
 
-def _visible(
-    queries: int, keys: int, window: int | None, device: torch.device
-) -> Bool[Tensor, "query key"]:
-    at = torch.arange(keys - queries, keys, device=device)[:, None]
-    of = torch.arange(keys, device=device)[None, :]
-    visible = of <= at
-    return visible if window is None else visible & (at - of < window)
+def _take(x: Tensor, places: tuple[slice, ...]) -> Tensor:
+    if len(places) == 1:
+        return x[:, :, places[0]]
+    return torch.cat([x[:, :, place] for place in places], dim=2)
+
+
+def _groups(spans: Sequence[Span]) -> list[list[Span]]:
+    """Runs of neighbours that are at most `TOGETHER` tokens in all."""
+    groups: list[list[Span]] = []
+    for span in spans:
+        if groups and _end(span) - groups[-1][0].prompt[0] <= TOGETHER:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    return groups
+
+
+def _end(span: Span) -> int:
+    at, size = span.answers[-1]
+    return at + size
 
 
 @contextmanager

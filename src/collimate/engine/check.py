@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
+from collimate.engine.attention import TOGETHER
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 
@@ -92,7 +93,10 @@ def _probe(config: object, longest: int) -> tuple[Example, ...]:
     def example(prompt: int, *answers: int) -> Example:
         return Example(prompt=ids(prompt), answers=tuple(Answer(ids=ids(n)) for n in answers), row=0)
 
-    return (example(length, 5, 7), example(3, 4, 1, 6))
+    probe = (example(length, 5, 7), example(3, 4, 1, 6))
+    if longest <= TOGETHER:
+        return probe
+    return (example(TOGETHER - 8, 8, 3), *probe)  # long enough to be attended on its own
 
 
 def _measure_model(

@@ -1,8 +1,8 @@
-"""Models and tokenizers: from a folder, a hub name that the user wrote, or an object as it is."""
+"""Models and tokenizers: from a folder, `hub:owner/name`, or an object as it is."""
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from collimate._checks import BadConfig, BadModel
 from collimate.engine.model import causal_model
 
+_HUB = "hub:"
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError)
 
 
 def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False) -> nn.Module:
-    """A causal language model in float32 from a folder (plain or adapter) or hub name; an object as it is.
+    """A causal language model in float32 from a folder (plain or adapter) or `hub:owner/name`;
+    an object as it is.
 
     Weights are read from safetensors only, never from pickles, and remote code runs only on request.
 
@@ -27,14 +29,15 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
     if isinstance(model, nn.Module):
         causal_model(model)
         return model
+    place = _place(model)
     try:
-        if (Path(model) / "adapter_config.json").exists():
-            return _load_adapter(Path(model))
+        if place.local and (Path(place.name) / "adapter_config.json").exists():
+            return _load_adapter(Path(place.name))
         return AutoModelForCausalLM.from_pretrained(
-            str(model),
+            place.name,
             dtype=torch.float32,
             use_safetensors=True,
-            local_files_only=_is_local(model),
+            local_files_only=place.local,
             trust_remote_code=trust_remote_code,
         )
     except _LOAD_ERRORS as error:  # whatever transformers raises on a folder that holds no model
@@ -64,9 +67,10 @@ def load_tokenizer(
         source = model if not isinstance(model, nn.Module) else causal_model(model).config._name_or_path
     if not source:
         raise BadModel("a model given as an object needs its tokenizer too: pass tokenizer=...")
+    place = _place(source)
     try:
         return AutoTokenizer.from_pretrained(
-            str(source), local_files_only=_is_local(source), trust_remote_code=trust_remote_code
+            place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
         )
     except _LOAD_ERRORS as error:
         raise BadModel(
@@ -104,19 +108,30 @@ def end_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[i
     return _ids(getattr(generation, "eos_token_id", None)) | _ids(tokenizer.eos_token_id)
 
 
-def frozen_copy(model: nn.Module) -> nn.Module:
-    """A copy that no training touches."""
-    return copy.deepcopy(model).requires_grad_(False).eval()
-
-
 def _ids(value: Any) -> frozenset[int]:
     if value is None:
         return frozenset()
     return frozenset([value] if isinstance(value, int) else value)
 
 
-def _is_local(source: str | Path) -> bool:
-    return isinstance(source, Path) or Path(source).exists() or source.count("/") != 1 or source.startswith((".", "/", "~"))
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where weights or a tokenizer come from; only `hub:owner/name` may reach the network."""
+
+    name: str
+    local: bool
+
+
+def _place(source: str | Path) -> _Place:
+    text = str(source)
+    if text.startswith(_HUB):
+        return _Place(text.removeprefix(_HUB), local=False)
+    if not Path(text).is_dir():
+        raise BadModel(
+            f"there is no model folder '{text}': check the path; for a model on the hub write "
+            f"{_HUB}owner/name"
+        )
+    return _Place(text, local=True)
 
 
 def _first_line(error: BaseException) -> str:

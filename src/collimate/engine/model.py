@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from collimate._checks import BadModel
 from collimate.axes import Signal
-from collimate.engine.attention import shared_attention_in
+from collimate.engine.attention import SharedRow, shared_attention_in
 from collimate.engine.head import Readout, head_signals
 from collimate.engine.packing import Packed
 from collimate.signals import log_prob
@@ -70,7 +70,7 @@ class LogProbModel(nn.Module):
             context = nullcontext()
         else:
             arguments["position_ids"] = packed.positions
-            arguments["collimate_spans"] = packed.spans
+            arguments["collimate_row"] = SharedRow(packed.spans, packed.ids.device)
             context = shared_attention_in(backbone.config)
         with context:
             return backbone(**arguments).last_hidden_state

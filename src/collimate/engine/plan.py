@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -32,12 +33,16 @@ class Plan:
     def step(self, index: int) -> np.ndarray:
         """Indices of the examples of the 0-based step `index`."""
         epoch, within = divmod(index, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
-        return order[within * self.batch_size : (within + 1) * self.batch_size]
+        return _order(self.seed, epoch, self.examples)[within * self.batch_size : (within + 1) * self.batch_size]
 
     def epoch(self, steps_done: int) -> float:
         """Passes over the data after `steps_done` steps."""
         return steps_done / self.steps_per_epoch
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, examples: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(examples)
 
 
 def micro_batches(
