@@ -27,48 +27,44 @@ TOGETHER = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Block:
-    """Queries that are attended in one call: positions of queries and keys, and who sees whom.
+    """The queries of one piece of the row, and the pieces whose keys they see.
 
-    visible: [query, key], None for plain causal attention over equal queries and keys.
+    visible: [query, key], None for plain causal attention of a piece over itself.
     """
 
-    queries: slice
-    keys: tuple[slice, ...]
+    keys: tuple[int, ...]
     visible: Bool[Tensor, "query key"] | None
 
 
 class SharedRow:
-    """One row of examples whose answers share their prompts, cut into blocks once per forward pass."""
+    """One row of examples whose answers share their prompts, cut into pieces once per forward pass.
+
+    lengths: of the pieces, which cover the row in order. A piece is a prompt, an answer, or a
+    run of short examples.
+    """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        self._spans, self._device = spans, device
+        self._groups, self._device = _groups(spans), device
         self._blocks: dict[int | None, list[Block]] = {}
+        self.lengths = [length for group in self._groups for length in _pieces(group)]
 
     def blocks(self, window: int | None) -> list[Block]:
-        """The blocks under an attention window (None: unlimited), covering every position once."""
+        """One block for each piece, under an attention window (None: unlimited)."""
         if window not in self._blocks:
-            self._blocks[window] = [
-                block for group in _groups(self._spans) for block in self._cut(group, window)
-            ]
+            blocks: list[Block] = []
+            for group in self._groups:
+                blocks.extend(self._cut(group, len(blocks), window))
+            self._blocks[window] = blocks
         return self._blocks[window]
 
-    def _cut(self, group: Sequence[Span], window: int | None) -> Iterator[Block]:
+    def _cut(self, group: Sequence[Span], at: int, window: int | None) -> Iterator[Block]:
         if len(group) > 1:
-            whole = slice(group[0].prompt[0], _end(group[-1]))
-            yield Block(queries=whole, keys=(whole,), visible=self._together(group, window))
+            yield Block(keys=(at,), visible=self._together(group, window))
             return
-        (span,) = group
-        start, length = span.prompt
-        prompt = slice(start, start + length)
-        first = slice(start, start + length + span.answers[0][1])
-        yield Block(
-            queries=first, keys=(first,), visible=self._aligned(first.stop - start, 0, window)
-        )
-        for at, size in span.answers[1:]:
-            own = slice(at, at + size)
-            yield Block(
-                queries=own, keys=(prompt, own), visible=self._aligned(size, length, window)
-            )
+        prompt, *answers = _pieces(group)
+        yield Block(keys=(at,), visible=self._aligned(prompt, 0, window))
+        for i, size in enumerate(answers, start=at + 1):
+            yield Block(keys=(at, i), visible=self._aligned(size, prompt, window))
 
     def _aligned(self, queries: int, before: int, window: int | None) -> Tensor | None:
         """Causal visibility of `queries` that follow `before` further keys."""
@@ -123,17 +119,18 @@ def shared_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    queries, keys, values = (x.split(collimate_row.lengths, dim=2) for x in (query, key, value))
     outputs = [
         _attend(
-            query[:, :, block.queries],
-            _take(key, block.keys),
-            _take(value, block.keys),
+            piece,
+            _join(keys, block.keys),
+            _join(values, block.keys),
             block.visible,
             scaling=scaling,
             dropout=dropout,
             softcap=softcap,
         )
-        for block in collimate_row.blocks(sliding_window)
+        for piece, block in zip(queries, collimate_row.blocks(sliding_window), strict=True)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
@@ -166,10 +163,17 @@ def _attend(
     return nn.functional.dropout(weights.to(query.dtype), dropout) @ value
 
 
-def _take(x: Tensor, places: tuple[slice, ...]) -> Tensor:
-    if len(places) == 1:
-        return x[:, :, places[0]]
-    return torch.cat([x[:, :, place] for place in places], dim=2)
+def _join(pieces: Sequence[Tensor], chosen: tuple[int, ...]) -> Tensor:
+    if len(chosen) == 1:
+        return pieces[chosen[0]]
+    return torch.cat([pieces[i] for i in chosen], dim=2)
+
+
+def _pieces(group: Sequence[Span]) -> list[int]:
+    """Lengths of the pieces of a group: one for a run, prompt and answers for a span on its own."""
+    if len(group) > 1:
+        return [_end(group[-1]) - group[0].prompt[0]]
+    return [group[0].prompt[1], *(size for _, size in group[0].answers)]
 
 
 def _groups(spans: Sequence[Span]) -> list[list[Span]]:

@@ -76,7 +76,8 @@ def head_signals(
     A frozen head costs no weight gradient.
     """
     if not len(target):
-        return tuple(hidden.new_zeros(0) for _ in signals)
+        nothing = hidden.sum(-1)
+        return tuple(nothing if nothing.dtype == torch.float64 else nothing.float() for _ in signals)
     return _Head.apply(hidden, readout.weight, readout.bias, target, readout, tuple(signals))
 
 
@@ -91,17 +92,18 @@ class _Head(torch.autograd.Function):
         readout: Readout,
         signals: tuple[Signal, ...],
     ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)  # a signal that the loss does not read costs nothing
         size = chunk_rows(weight.shape[0])
         cast = weight.to(hidden.dtype)
         parts: list[list[Tensor]] = [[] for _ in signals]
         normalisers: list[Tensor] = []
         for rows in _chunks(len(target), size):
             logits = readout.shaped(readout.raw(hidden[rows], cast))
+            if any(isinstance(signal, LogProb) for signal in signals):
+                normalisers.append(torch.logsumexp(logits, dim=-1))
             for part, signal in zip(parts, signals, strict=True):
                 if isinstance(signal, LogProb):
-                    normaliser = torch.logsumexp(logits, dim=-1)
-                    normalisers.append(normaliser)
-                    part.append(_chosen(logits, target[rows]) - normaliser)
+                    part.append(_chosen(logits, target[rows]) - normalisers[-1])
                 else:
                     part.append(signal.value(logits, target[rows], None))
         ctx.save_for_backward(hidden, weight, bias, target, *(torch.cat(n) for n in [normalisers] if n))
@@ -110,6 +112,8 @@ class _Head(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if all(gradient is None for gradient in gradients):
+            return (None,) * 6
         hidden, weight, bias, target, *normaliser = ctx.saved_tensors
         cast = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None

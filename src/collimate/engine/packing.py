@@ -174,7 +174,9 @@ def _owners(examples: Sequence[Example]) -> Owners:
     names = sorted({name for example in examples for name in example.columns})
     return Owners(
         sequence=torch.repeat_interleave(torch.arange(len(answers)), lengths),
-        example=torch.tensor([i for i, e in enumerate(examples) for _ in e.answers]),
+        example=torch.repeat_interleave(
+            torch.arange(len(examples)), torch.tensor([len(e.answers) for e in examples])
+        ),
         label=_column([answer.label for answer in answers]),
         score=_column([answer.score for answer in answers]),
         role=torch.tensor([int(answer.role) for answer in answers]),
@@ -185,7 +187,7 @@ def _owners(examples: Sequence[Example]) -> Owners:
     )
 
 
-def _column(values: Sequence[float | None]) -> Float[Tensor, " unit"]:
+def _column(values: Sequence[float | int | None]) -> Float[Tensor, " unit"]:
     known = [float("nan") if value is None else float(value) for value in values]
     return torch.tensor(known, dtype=torch.float64)
 

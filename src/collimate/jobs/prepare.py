@@ -77,7 +77,6 @@ def prepare(
     with phases.phase("load"):
         tokens = load_tokenizer(tokenizer, model, trust_remote_code=settings.trust_remote_code)
         policy = load_model(model, trust_remote_code=settings.trust_remote_code)
-        causal = causal_model(policy)
         _require_float32(policy, settings)
         policy.to(runtime.device)
         policy.train(settings.dropout)
@@ -104,7 +103,6 @@ def prepare(
         engine = LogProbModel(policy, shared=check.shared)
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
-    del causal
     return Prepared(
         runtime=runtime,
         tokenizer=tokens,
@@ -128,6 +126,13 @@ def _load(
 ) -> Loaded:
     causal = causal_model(model)
     with console.bar(what, total=None) as bar:
+        read = 0
+
+        def advance(rows: int) -> None:
+            nonlocal read
+            bar.advance(rows - read)
+            read = rows
+
         return load_preferences(
             source,
             tokenizer,
@@ -139,7 +144,7 @@ def _load(
             vocab_size=causal.get_input_embeddings().weight.shape[0],
             context=getattr(causal.config, "max_position_embeddings", None),
             limit=settings.limit,
-            progress=bar.advance,
+            progress=advance,
         )
 
 
