@@ -1,0 +1,311 @@
+"""Whole files: every format, facts, hash, duplicates, columns, real data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from collimate._checks import BadData
+from collimate._types import Answer, Example
+from collimate.data import BadRow, ByteTokenizer, content_hash, load_preferences, load_thumbs
+
+from .conftest import TEXT
+
+Tokenizers = Callable[[str], Any]
+BYTES = ByteTokenizer()
+PAIR = {"prompt": "2+2? ", "chosen": "4", "rejected": "5"}
+TURNED = {"prompt": "2+2? ", "chosen": "5", "rejected": "4"}
+
+
+def facts(*rows: dict[str, Any], tokenizer: Any = BYTES, **options: Any) -> Any:
+    return load_preferences(rows, tokenizer, **options).facts
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("explicit_text.jsonl", "preference, explicit prompt"),
+        ("implicit_text.jsonl", "preference, implicit prompt"),
+        ("explicit_conversation.jsonl", "preference, explicit prompt, conversational"),
+        ("implicit_conversation.jsonl", "preference, implicit prompt, conversational"),
+        ("numbers.csv", "preference, explicit prompt"),
+        ("numbers.json", "preference, explicit prompt"),
+        ("numbers.jsonl.gz", "preference, explicit prompt"),
+        ("numbers.parquet", "preference, explicit prompt"),
+    ],
+)
+def test_made_up_rows_load(
+    name: str, format: str, rows_folder: Path, tokenizers: Tokenizers
+) -> None:
+    loaded = load_preferences(rows_folder / name, tokenizers("chat"), vocab_size=400, context=512)
+    assert len(loaded) == loaded.facts.rows == loaded.facts.used == 200
+    assert loaded.facts.format == format
+    assert loaded.facts.skipped == {}
+    assert [example.row for example in loaded.examples] == list(range(200))
+    for example in loaded.examples:
+        assert len(example.prompt)
+        for answer in example.answers:
+            assert answer.ids[-1] == tokenizers("chat").eos_token_id
+            assert answer.token_weight is None or answer.token_weight[-1] == 1
+
+
+def test_file_formats_agree_to_the_hash(rows_folder: Path, tokenizers: Tokenizers) -> None:
+    loaded = [
+        load_preferences(rows_folder / f"numbers.{ending}", tokenizers("plain"))
+        for ending in ("csv", "json", "jsonl.gz", "parquet")
+    ]
+    assert len({entry.facts.hash for entry in loaded}) == 1
+    for entry in loaded:
+        assert entry.facts.columns == ("margin", "weight")
+        assert entry.facts.ignored == ("rater",)
+        assert "Columns that are not used: rater." in entry.facts.notes
+        assert dataclasses.replace(entry.facts, file="") == dataclasses.replace(
+            loaded[0].facts, file=""
+        )
+
+
+def test_implicit_text_equals_explicit_text(tokenizers: Tokenizers) -> None:
+    explicit = {"prompt": "Q: a\n\nA:", "chosen": " good", "rejected": " great"}
+    implicit = {key: explicit["prompt"] + explicit[key] for key in ("chosen", "rejected")}
+    tokenizer = tokenizers("plain")
+    assert facts(explicit, tokenizer=tokenizer).hash == facts(implicit, tokenizer=tokenizer).hash
+
+
+def test_thumbs_load(rows_folder: Path) -> None:
+    loaded = load_thumbs(rows_folder / "thumbs.jsonl", BYTES)
+    labels = [example.answers[0].label for example in loaded.examples]
+    assert set(labels) == {1, -1}
+    assert loaded.facts.format == "thumbs, explicit prompt"
+    assert loaded.facts.chosen_longer is None
+    row = {"prompt": "a", "completion": "b", "label": True}
+    both = load_thumbs([row, {**row, "label": 0}, row], BYTES).facts
+    assert (both.duplicates, both.contradictions) == (1, 2)
+    assert load_thumbs([row], BYTES).facts.rejected_tokens is None
+    for label, words in ((None, "null"), (0.5, "0.5"), (-1, "-1"), ("up", "'up'")):
+        with pytest.raises(BadRow, match="true or false") as caught:
+            load_thumbs([{**row, "label": label}], BYTES)
+        assert words in str(caught.value)
+    with pytest.raises(BadRow, match="column 'label'"):
+        load_thumbs([{"prompt": "a", "completion": "b"}], BYTES)
+    with pytest.raises(BadRow, match="look like preference pairs"):
+        load_thumbs([PAIR], BYTES)
+
+
+def test_thumbs_in_csv(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,completion,label\na,b,True\nc,d,0\n")
+    examples = load_thumbs(path, BYTES).examples
+    assert [example.answers[0].label for example in examples] == [1, -1]
+
+
+def test_lists_are_refused_with_what_is_supported(rows_folder: Path) -> None:
+    with pytest.raises(BadRow, match="lists of scored responses; what can be read now: preference"):
+        load_preferences(rows_folder / "lists.jsonl", BYTES)
+    with pytest.raises(BadData, match="got 200 bad ones"):
+        load_preferences(rows_folder / "lists.jsonl", BYTES, on_bad_row="skip")
+
+
+def test_facts_are_data_of_the_run_record() -> None:
+    data = facts(PAIR, {**PAIR, "chosen": "4!!"}, name="mine").to_json()
+    assert list(data) == [
+        "file", "hash", "rows", "used", "skipped", "format", "prompt_tokens", "chosen_tokens",
+        "rejected_tokens", "prompts_truncated", "answers_truncated", "duplicates", "chosen_longer",
+        "joint_tokenisation_differs", "notes",
+    ]  # fmt: skip
+    assert json.loads(json.dumps(data)) == data
+    assert data["file"] == "mine"
+    assert data["prompt_tokens"] == {"median": 5.0, "max": 5}
+    assert data["chosen_tokens"] == {"median": 3.0, "max": 4}  # with the end
+    assert data["chosen_longer"] == 0.75  # equal lengths count half
+
+
+def test_duplicates_contradictions_and_ties() -> None:
+    found = facts(
+        PAIR,
+        PAIR,
+        PAIR,
+        TURNED,
+        {**PAIR, "rejected": "4"},
+        {"prompt": "a", "chosen": "Yes", "rejected": "yes "},
+        on_bad_row="skip",
+    )
+    assert (found.duplicates, found.contradictions, found.ties) == (2, 1, 2)
+    text = " ".join(found.notes)
+    assert "repeats of an earlier row: 2 rows (40.0%)." in text
+    assert "Contradictions of an earlier row: 1 row (20.0%)" in text
+    assert "Bad and left out: 1 row (16.7%): chosen equals rejected 1." in text
+
+
+def test_length_bias_is_said() -> None:
+    longer = [{**PAIR, "prompt": str(i), "chosen": "long answer"} for i in range(9)]
+    assert "chosen answer is the longer one in 100%" in " ".join(facts(*longer).notes)
+    assert facts(*longer[:3]).notes == ()  # three of three may be chance
+
+
+def test_joint_tokenisation_is_counted(tokenizers: Tokenizers) -> None:
+    tokenizer = tokenizers("plain")
+    split = {"prompt": "the mi", "chosen": "ll", "rejected": "d"}
+    apart = {"prompt": "the mill", "chosen": " by", "rejected": " river"}
+    found = facts(split, apart, tokenizer=tokenizer)
+    assert found.joint_tokenisation_differs == 1
+    assert "tokenised otherwise" in " ".join(found.notes)
+
+
+def test_joint_tokenisation_of_windows_equals_whole(tokenizers: Tokenizers) -> None:
+    tokenizer, rng = tokenizers("plain"), random.Random(0)
+    rows = []
+    for _ in range(300):
+        text = " ".join(rng.choices(TEXT.split(), k=30))
+        cut = rng.randrange(1, len(text) - 1)
+        rows.append({"prompt": text[:cut], "chosen": text[cut:], "rejected": "\n" + TEXT})
+    loaded = load_preferences(rows, tokenizer)
+    whole = 0
+    for row, example in zip(rows, loaded.examples, strict=True):
+        joint = [tokenizer(row["prompt"] + row[key])["input_ids"] for key in ("chosen", "rejected")]
+        apart = [[*example.prompt, *answer.ids[:-1]] for answer in example.answers]
+        whole += joint != apart
+    assert 0 < whole < 300
+    assert loaded.facts.joint_tokenisation_differs == whole
+
+
+def test_notes_about_tokens(tokenizers: Tokenizers) -> None:
+    row = {"prompt": "where is it", "chosen": "zzz", "rejected": "no"}
+    assert "does not know" in " ".join(facts(row, tokenizer=tokenizers("words")).notes)
+    inside = {**PAIR, "chosen": "four<eos>five"}
+    assert "before its end" in " ".join(facts(inside, tokenizer=tokenizers("plain")).notes)
+    repeated = {"prompt": "2+2? ", "chosen": "2+2? 4", "rejected": "2+2? 5"}
+    assert "begin with the prompt itself" in " ".join(facts(repeated).notes)
+
+
+def test_columns() -> None:
+    rows = [
+        {**PAIR, "weight": 1, "rating": 3, "note": "x", "sure": True, "late": None},
+        {**PAIR, "weight": 0.5, "rating": "none", "note": 2, "sure": False, "late": 4},
+    ]
+    loaded = load_preferences(rows, BYTES)
+    assert [dict(example.columns) for example in loaded.examples] == [
+        {"weight": 1.0},
+        {"weight": 0.5},
+    ]
+    assert loaded.facts.columns == ("weight",)
+    assert loaded.facts.ignored == ("late", "note", "rating", "sure")
+
+
+def test_words_in_csv_are_no_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,chosen,rejected,name,n\na,b,c,nan,1\nd,e,f,Infinity,2\n")
+    loaded = load_preferences(path, BYTES)
+    assert (loaded.facts.columns, loaded.facts.ignored) == (("n",), ("name",))
+
+
+def test_the_hash_sees_everything_but_names_and_rows() -> None:
+    def one(prompt: list[int], ids: list[int], **more: Any) -> Example:
+        answer = Answer(ids=np.array(ids), **more.pop("answer", {"label": 1}))
+        return Example(prompt=np.array(prompt), answers=(answer,), row=more.pop("row", 0), **more)
+
+    base = one([1, 2], [3])
+    others = [
+        one([1], [2, 3]),
+        one([1, 2], [4]),
+        one([2, 1], [3]),
+        one([1, 2], [3], answer={"label": -1}),
+        one([1, 2], [3], answer={"label": 1, "score": 0.0}),
+        one([1, 2], [3], answer={"label": 1, "token_weight": np.zeros(1)}),
+        one([1, 2], [3], columns={"weight": 1.0}),
+        one([1, 2], [3], columns={"margin": 1.0}),
+    ]
+    hashes = {content_hash([entry]) for entry in (base, *others)}
+    assert len(hashes) == len(others) + 1
+    assert content_hash([one([1, 2], [3], row=5)]) == content_hash([base])
+    assert content_hash([base, others[0]]) != content_hash([others[0], base])
+    small = dataclasses.replace(base, prompt=base.prompt.astype(np.int32))
+    assert content_hash([small]) == content_hash([base])
+
+
+def test_the_hash_is_the_same_everywhere() -> None:
+    # Written down once: a change here means that every cache and every resumed run changes.
+    rows = [{**PAIR, "weight": 0.5}, {**TURNED, "weight": 2}]
+    assert facts(*rows).hash[:32] == "07da6ad57b68af38396c4bf335ecc61d"
+
+
+def test_limit_progress_and_order(rows_folder: Path) -> None:
+    seen: list[int] = []
+    rows = [{**PAIR, "prompt": f"{i}?"} for i in range(600)]
+    assert len(load_preferences(iter(rows), BYTES, progress=seen.append)) == 600
+    assert seen == [256, 512, 600]
+    assert load_preferences(rows, BYTES, limit=3).facts.rows == 3
+    first = load_preferences(rows_folder / "numbers.json", BYTES, limit=5)
+    assert [example.row for example in first.examples] == [0, 1, 2, 3, 4]
+
+
+def test_rows_are_streamed() -> None:
+    pulled = 0
+
+    def source() -> Any:
+        nonlocal pulled
+        for i in range(10_000):
+            pulled += 1
+            yield {**PAIR, "prompt": f"{i}?"}
+
+    load_preferences(source(), BYTES, limit=10)
+    assert pulled == 10
+    with pytest.raises(BadRow):
+        load_preferences((row if pulled < 300 else {} for row in source()), BYTES)
+    assert pulled < 1000
+
+
+def test_all_rows_bad() -> None:
+    with pytest.raises(BadData, match=r"2 bad ones \(empty answer 1, null value 1\); the first:"):
+        facts({**PAIR, "chosen": ""}, {**PAIR, "chosen": None}, on_bad_row="skip")
+
+
+def test_importing_the_data_layer_imports_no_heavy_package() -> None:
+    heavy = ("transformers", "tokenizers", "datasets", "pyarrow", "jinja2")
+    code = (
+        "import sys, collimate.data as d; "
+        "d.load_preferences([{'prompt': 'a', 'chosen': 'b', 'rejected': 'c'}], d.ByteTokenizer()); "
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_real_pairs(shared_data: Callable[[str], Path], tokenizers: Tokenizers) -> None:
+    path = shared_data("hh_harmless_base/test.jsonl.gz")
+    loaded = load_preferences(path, tokenizers("plain"), limit=300)
+    assert loaded.facts.used == loaded.facts.rows == 300
+    assert loaded.facts.columns == ("fold", "row", "turns")
+    assert loaded.facts.format == "preference, explicit prompt"
+
+
+@pytest.mark.slow
+def test_all_real_pairs(shared_data: Callable[[str], Path], tokenizers: Tokenizers) -> None:
+    loaded = load_preferences(shared_data("hh_harmless_base/test.jsonl.gz"), tokenizers("plain"))
+    assert loaded.facts.used == loaded.facts.rows == 2303
+    assert (loaded.facts.duplicates, loaded.facts.contradictions) == (0, 0)  # its INDEX.md says so
+    assert 0.3 < loaded.facts.chosen_longer < 0.6
+
+
+def test_real_rankings(shared_data: Callable[[str], Path]) -> None:
+    loaded = load_preferences(shared_data("oasst_en100/pairs.jsonl.gz"), BYTES)
+    assert loaded.facts.used == 754
+    assert loaded.facts.chosen_longer > 0.65
+    assert "may learn length" in " ".join(loaded.facts.notes)
+
+
+def test_real_thumbs(shared_data: Callable[[str], Path]) -> None:
+    path = shared_data("oasst_en100/thumbs_unpaired.jsonl.gz")
+    thumbs = load_thumbs(path, BYTES, on_bad_row="skip")
+    assert thumbs.facts.skipped == {"null value": 25}  # draws have no label
+    assert thumbs.facts.used == 98 + 334
