@@ -48,7 +48,8 @@ class Needs:
     view: which view of the batch it reads. signals: what the head must compute beside log-probs.
     reference: whether a frozen reference is compared with. readout: what the model must output.
     couples: "batch" if one unit's loss depends on the other units of the step; the engine then
-    differentiates the whole step at once (two-pass pull-back), so that accumulation changes nothing.
+    differentiates the whole step at once (two-pass pull-back), so that accumulation changes
+    nothing.
     """
 
     view: Literal["pairs", "thumbs", "lists", "tokens", "batch"] = "pairs"

@@ -15,9 +15,9 @@ from collimate._types import PairLogProbs
 class PairStatistics:
     """One number per pair; log-probs and log-ratios are whole-answer sums in nats.
 
-    likelihood_correct: 1 where the chosen answer is the likelier one, ½ at a tie. reward_correct: the
-    same for the log-ratios (all ties before training). log_ratio_*: policy against reference on the
-    given answers; their mean is not a KL, and can be negative.
+    likelihood_correct: 1 where the chosen answer is the likelier one, ½ at a tie. reward_correct:
+    the same for the log-ratios (all ties before training). log_ratio_*: policy against reference on
+    the given answers; their mean is not a KL, and can be negative.
     """
 
     log_prob_chosen: Float[Tensor, " pair"]

@@ -62,11 +62,22 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
         )
     try:
         got, slopes = _measure_engine(LogProbModel(model, shared=True), pack_shared(probe))
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, NotImplementedError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+    ) as error:
         # Whatever an architecture raises on arguments it does not know, the plain layout serves it.
         reason = f"the architecture does not take rows with shared prompts ({type(error).__name__})"
         return LayoutCheck(
-            shared=False, reason=reason, log_prob=float("inf"), gradient=float("inf"), tolerance=tolerance
+            shared=False,
+            reason=reason,
+            log_prob=float("inf"),
+            gradient=float("inf"),
+            tolerance=tolerance,
         )
     log_prob = (got - expected).abs().max().item()
     gradient = _relative_difference(slopes, expected_slopes)
@@ -91,7 +102,9 @@ def _probe(config: object, longest: int) -> tuple[Example, ...]:
         return generator.integers(0, vocabulary, n)
 
     def example(prompt: int, *answers: int) -> Example:
-        return Example(prompt=ids(prompt), answers=tuple(Answer(ids=ids(n)) for n in answers), row=0)
+        return Example(
+            prompt=ids(prompt), answers=tuple(Answer(ids=ids(n)) for n in answers), row=0
+        )
 
     probe = (example(length, 5, 7), example(3, 4, 1, 6))
     if longest <= TOGETHER:
@@ -108,7 +121,9 @@ def _measure_model(
         parts: list[Tensor] = []
         for example in probe:
             for answer in example.answers:
-                row = torch.from_numpy(np.concatenate((example.prompt, answer.ids))).long().to(device)
+                row = (
+                    torch.from_numpy(np.concatenate((example.prompt, answer.ids))).long().to(device)
+                )
                 logits = model(input_ids=row[None], use_cache=False).logits[0]
                 logits = logits[len(example.prompt) - 1 : -1]
                 logits = logits if logits.dtype == torch.float64 else logits.float()
@@ -126,7 +141,7 @@ def _measure_engine(
         return values.detach(), _slopes(engine.model, values)
 
 
-class _gradients_of:  # noqa: N801 - reads as a statement
+class _gradients_of:
     """Run with gradients in eval mode; leave mode and gradients as they were."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -38,7 +38,9 @@ def log_probs(
     """Per-token log-probs of every answer, in the order of `examples`."""
     rows: list[tuple[np.ndarray, ...] | None] = [None] * len(examples)
     for batch in micro_batches(examples, budget, shared=model.shared):
-        for i, row in zip(batch, _forward(model, [examples[i] for i in batch], autocast), strict=True):
+        for i, row in zip(
+            batch, _forward(model, [examples[i] for i in batch], autocast), strict=True
+        ):
             rows[i] = row
         if progress is not None:
             progress(len(batch))

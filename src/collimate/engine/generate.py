@@ -25,7 +25,9 @@ def greedy_samples(
     context = getattr(causal.config, "max_position_embeddings", None)
     texts: list[str] = []
     for example in examples:
-        prompt = example.prompt if context is None else example.prompt[-max(1, context - max_tokens) :]
+        prompt = (
+            example.prompt if context is None else example.prompt[-max(1, context - max_tokens) :]
+        )
         ids = torch.from_numpy(np.ascontiguousarray(prompt)).long()[None].to(causal.device)
         with torch.inference_mode():
             out = model.generate(

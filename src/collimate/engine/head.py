@@ -77,7 +77,9 @@ def head_signals(
     """
     if not len(target):
         nothing = hidden.sum(-1)
-        return tuple(nothing if nothing.dtype == torch.float64 else nothing.float() for _ in signals)
+        return tuple(
+            nothing if nothing.dtype == torch.float64 else nothing.float() for _ in signals
+        )
     return _Head.apply(hidden, readout.weight, readout.bias, target, readout, tuple(signals))
 
 
@@ -106,7 +108,9 @@ class _Head(torch.autograd.Function):
                     part.append(_chosen(logits, target[rows]) - normalisers[-1])
                 else:
                     part.append(signal.value(logits, target[rows], None))
-        ctx.save_for_backward(hidden, weight, bias, target, *(torch.cat(n) for n in [normalisers] if n))
+        ctx.save_for_backward(
+            hidden, weight, bias, target, *(torch.cat(n) for n in [normalisers] if n)
+        )
         ctx.readout, ctx.signals, ctx.size = readout, signals, size
         return tuple(torch.cat(part) for part in parts)
 

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from collimate._checks import BadConfig, BadModel
 from collimate.engine.model import causal_model
 
+Tokenizer = PreTrainedTokenizerBase
+"""Any transformers tokenizer."""
+
 _HUB = "hub:"
-_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError)
+_LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    ImportError,
+    TypeError,
+    SafetensorError,
+)
 
 
 def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False) -> nn.Module:
     """A causal language model in float32 from a folder (plain or adapter) or `hub:owner/name`;
     an object as it is.
 
-    Weights are read from safetensors only, never from pickles, and remote code runs only on request.
+    Weights are read from safetensors only, never from pickles, and remote code runs only on
+    request.
 
     Errors: BadModel if it cannot be found or loaded.
     """
@@ -41,30 +58,43 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
             trust_remote_code=trust_remote_code,
         )
     except _LOAD_ERRORS as error:  # whatever transformers raises on a folder that holds no model
-        raise BadModel(f"cannot load a causal language model from '{model}': {_first_line(error)}") from error
+        raise BadModel(
+            f"cannot load a causal language model from '{model}': {_first_line(error)}"
+        ) from error
 
 
 def _load_adapter(folder: Path) -> nn.Module:
     config = LoraConfig.from_pretrained(str(folder))
     base = load_model(str(config.base_model_name_or_path))
-    return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
+    with _quiet_peft():
+        return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """peft reads a name that transformers has deprecated: nothing its user can mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
 
 
 def load_tokenizer(
-    tokenizer: str | Path | PreTrainedTokenizerBase | None,
+    tokenizer: str | Path | Tokenizer | None,
     model: str | Path | nn.Module,
     *,
     trust_remote_code: bool = False,
-) -> PreTrainedTokenizerBase:
+) -> Tokenizer:
     """The tokenizer given, or the one beside the model.
 
     Errors: BadModel if there is none, or it cannot be loaded.
     """
-    if isinstance(tokenizer, PreTrainedTokenizerBase):
+    if isinstance(tokenizer, Tokenizer):
         return tokenizer
     source = tokenizer
     if source is None:
-        source = model if not isinstance(model, nn.Module) else causal_model(model).config._name_or_path
+        source = (
+            model if not isinstance(model, nn.Module) else causal_model(model).config._name_or_path
+        )
     if not source:
         raise BadModel("a model given as an object needs its tokenizer too: pass tokenizer=...")
     place = _place(source)
@@ -77,6 +107,12 @@ def load_tokenizer(
             f"cannot load a tokenizer from '{source}': {_first_line(error)}; give one with --tokenizer "
             "(tokenizer=...)"
         ) from error
+
+
+def quiet() -> None:
+    """Transformers' own bars and warnings off: the job says what a user needs to know."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def add_lora(model: nn.Module, *, rank: int, alpha: float | None = None) -> nn.Module:
@@ -99,10 +135,11 @@ def add_lora(model: nn.Module, *, rank: int, alpha: float | None = None) -> nn.M
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    with _quiet_peft():
+        return get_peft_model(model, config)
 
 
-def end_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def end_ids(model: nn.Module, tokenizer: Tokenizer) -> frozenset[int]:
     """Every id that ends a sequence: the tokenizer's and all of the generation config's."""
     generation = getattr(causal_model(model), "generation_config", None)
     return _ids(getattr(generation, "eos_token_id", None)) | _ids(tokenizer.eos_token_id)

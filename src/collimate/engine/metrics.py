@@ -21,9 +21,7 @@ from collimate.engine.packing import step_batch
 _COUNTS = {"linear_continuation"}
 
 
-def step_metrics(
-    objective: Objective, batch: Batch, states: Sequence[State]
-) -> dict[str, float]:
+def step_metrics(objective: Objective, batch: Batch, states: Sequence[State]) -> dict[str, float]:
     """Means over the step's pairs (nats), and the counts that methods report."""
     numbers = {name: value.mean().item() for name, value in _pair_columns(batch).items()}
     for part, state in zip(objective.parts, states, strict=True):

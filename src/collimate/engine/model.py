@@ -47,7 +47,9 @@ class LogProbModel(nn.Module):
         causal = causal_model(self.model)
         hidden = self._hidden(causal, packed)
         head = causal.get_output_embeddings()
-        readout = Readout(head.weight, getattr(head, "bias", None), **_shape_of_logits(causal.config))
+        readout = Readout(
+            head.weight, getattr(head, "bias", None), **_shape_of_logits(causal.config)
+        )
         selected = hidden.flatten(0, 1).index_select(0, packed.select)
         device = selected.device.type
         if torch.is_autocast_enabled(device):
@@ -111,7 +113,9 @@ def _adds_gradient_in_place(embedding: nn.Module) -> bool:
 
 class _Embed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Int[Tensor, "row width"], padding: int | None) -> Tensor:
+    def forward(
+        ctx: Any, weight: Tensor, ids: Int[Tensor, "row width"], padding: int | None
+    ) -> Tensor:
         ctx.save_for_backward(weight, ids)
         ctx.padding = padding
         return nn.functional.embedding(ids, weight)

@@ -35,10 +35,10 @@ def objective_value(
 ) -> Float[Tensor, ""]:
     """The objective on `batch`: of a whole step, or a micro-batch's share of it.
 
-    denominators: Σ weight of each term over the whole step; None where the batch is the step. A term
-    whose weights are all zero adds nothing.
+    denominators: Σ weight of each term over the whole step; None where the batch is the step. A
+    term whose weights are all zero adds nothing.
     """
-    total = batch.log_prob.new_zeros(())
+    total = batch.log_prob[:0].sum()  # 0 with a gradient of 0, should every weight be 0
     for i, part in enumerate(objective.parts):
         for name, term in part.method.terms(view_of(batch, part.method.needs), states[i]).items():
             weight = term.weight.detach()
@@ -55,7 +55,7 @@ def denominators_of(objective: Objective, batch: Batch, states: Sequence[State])
     Weights never depend on the policy, so they are known before the first forward pass.
     """
     stand_in = torch.full_like(batch.log_prob, -1.0) if batch.reference is None else batch.reference
-    data = replace(batch, log_prob=stand_in.detach(), signals={k: stand_in for k in batch.signals})
+    data = replace(batch, log_prob=stand_in.detach(), signals=dict.fromkeys(batch.signals, stand_in))
     return {
         (i, name): term.weight.detach().sum()
         for i, part in enumerate(objective.parts)
@@ -68,9 +68,7 @@ def initial_states(objective: Objective) -> list[State]:
     return [part.method.init() for part in objective.parts]
 
 
-def updated_states(
-    objective: Objective, batch: Batch, states: Sequence[State]
-) -> list[State]:
+def updated_states(objective: Objective, batch: Batch, states: Sequence[State]) -> list[State]:
     """The state of every part after a step."""
     return [
         part.method.update(view_of(batch, part.method.needs), state)

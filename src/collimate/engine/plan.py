@@ -33,7 +33,9 @@ class Plan:
     def step(self, index: int) -> np.ndarray:
         """Indices of the examples of the 0-based step `index`."""
         epoch, within = divmod(index, self.steps_per_epoch)
-        return _order(self.seed, epoch, self.examples)[within * self.batch_size : (within + 1) * self.batch_size]
+        return _order(self.seed, epoch, self.examples)[
+            within * self.batch_size : (within + 1) * self.batch_size
+        ]
 
     def epoch(self, steps_done: int) -> float:
         """Passes over the data after `steps_done` steps."""
@@ -50,8 +52,8 @@ def micro_batches(
 ) -> list[tuple[int, ...]]:
     """Cut examples into micro-batches of at most `budget` tokens (one example may exceed it).
 
-    Positions into `examples`, longest first, so that the peak comes first and padded rows are alike.
-    Every micro-batch holds at least one example.
+    Positions into `examples`, longest first, so that the peak comes first and padded rows are
+    alike. Every micro-batch holds at least one example.
 
     Errors: none; an example longer than the budget gets a micro-batch of its own.
     """

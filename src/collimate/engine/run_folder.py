@@ -52,7 +52,9 @@ class RunFolder:
         except FileNotFoundError as error:
             raise BadRun(f"{self.path} holds no run (no run.json): check the folder") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise BadRun(f"{self.record_path} is not valid JSON ({error}): it was damaged") from error
+            raise BadRun(
+                f"{self.record_path} is not valid JSON ({error}): it was damaged"
+            ) from error
         version = record.get("schema_version") if isinstance(record, dict) else None
         if version != SCHEMA_VERSION:
             raise BadRun(

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 
-from collimate._checks import BadConfig
+from collimate._checks import BadConfig, MissingExtra, nearest
 
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -22,7 +24,8 @@ class Runtime:
     """Device, autocast and trackers of one run.
 
     precision: `bf16` is autocast over float32 master weights. device: `auto` takes cuda, then mps,
-    then cpu. Errors: BadConfig for a device that is not there, several processes, unknown names.
+    then cpu. Errors: BadConfig for a device that is not there, several processes, unknown names;
+    MissingExtra for a tracker whose package is not installed, which accelerate would leave out.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Runtime:
         if precision not in PRECISIONS:
             raise BadConfig(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         _require_device(device)
+        _require_trackers(trackers)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise BadConfig(
                 "this version trains in one process, and WORLD_SIZE says there are several: start it "
@@ -62,7 +66,9 @@ class Runtime:
 
     def log(self, numbers: Mapping[str, Any], step: int) -> None:
         """Send the numbers of a step to the trackers."""
-        self.accelerator.log({k: v for k, v in numbers.items() if isinstance(v, int | float)}, step=step)
+        self.accelerator.log(
+            {k: v for k, v in numbers.items() if isinstance(v, int | float)}, step=step
+        )
 
     def end(self) -> None:
         """Close the trackers."""
@@ -76,3 +82,17 @@ def _require_device(device: str) -> None:
         raise BadConfig("device 'cuda' was asked for, but torch sees no GPU; use 'auto' or 'cpu'")
     if device == "mps" and not torch.backends.mps.is_available():
         raise BadConfig("device 'mps' was asked for, but it is not available; use 'auto' or 'cpu'")
+
+
+def _require_trackers(trackers: Sequence[str]) -> None:
+    known = sorted(set(LoggerType.list()) - {"all"})
+    available = {str(tracker) for tracker in get_available_trackers()} if trackers else set()
+    for name in trackers:
+        if name not in known:
+            raise BadConfig(
+                f"unknown tracker '{name}'; known: {', '.join(known)}{nearest(name, known)}"
+            )
+        if name not in available:
+            raise MissingExtra(
+                f"tracker '{name}' needs its package, which is not installed: install it"
+            )

@@ -9,7 +9,9 @@ from torch import nn
 from collimate.engine.head import CHUNK_BYTES
 from collimate.engine.model import causal_model
 
-_STORED_PER_LAYER = 34  # floats kept per token and unit of width in a layer: measured on Llama shapes
+_STORED_PER_LAYER = (
+    34  # floats kept per token and unit of width in a layer: measured on Llama shapes
+)
 
 
 def run_sizes(model: nn.Module, *, tokens: int) -> Mapping[str, int]:

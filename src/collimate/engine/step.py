@@ -58,7 +58,12 @@ def gradient_step(
     if couples_batch(objective):
         for batch in batches:
             with torch.no_grad(), autocast():
-                _keep(values, examples, batch, model(pack(model, [examples[i] for i in batch]), signals))
+                _keep(
+                    values,
+                    examples,
+                    batch,
+                    model(pack(model, [examples[i] for i in batch]), signals),
+                )
         whole = _step_batch(model, examples, values, reference, signals, gradient=True)
         loss = objective_value(objective, whole, states)
         slopes = _slopes(loss, whole, signals, examples)
@@ -70,7 +75,9 @@ def gradient_step(
                 for output, slope in zip(outputs, slopes, strict=True)
             ]
             torch.stack(pulled).sum().backward()
-        return StepOutcome(loss=loss.detach(), batch=_step_batch(model, examples, values, reference, signals))
+        return StepOutcome(
+            loss=loss.detach(), batch=_step_batch(model, examples, values, reference, signals)
+        )
     denominators = denominators_of(objective, stand_in, states)
     for batch in batches:
         chosen = [examples[i] for i in batch]
@@ -79,7 +86,9 @@ def gradient_step(
             outputs = model(packed, signals)
         part = packed.batch(
             outputs[0],
-            reference=None if reference is None else _flat([reference[i] for i in batch], outputs[0]),
+            reference=None
+            if reference is None
+            else _flat([reference[i] for i in batch], outputs[0]),
             signals={s.name: o for s, o in zip(signals[1:], outputs[1:], strict=True)},
         )
         objective_value(objective, part, states, denominators).backward()

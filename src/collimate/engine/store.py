@@ -1,8 +1,8 @@
 """A content-addressed store of per-token log-probs: append-only segments, no locks.
 
-One folder per model fingerprint. A writer appends whole segments (safetensors, named by time, writer
-and content hash) by atomic rename; a reader checks the hash, so a torn segment is never read. Where
-two segments hold the same key the first one written wins.
+One folder per model fingerprint. A writer appends whole segments (safetensors, named by time,
+writer and content hash) by atomic rename; a reader checks the hash, so a torn segment is never
+read. Where two segments hold the same key the first one written wins.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ class Prediction:
     """What training on a data set would take.
 
     parameters, trainable: of the model. sizes: bytes of weights, gradients, optimizer, activations;
-    memory: their sum. steps: of the run. work: floating-point operations. speed: of a float32 matrix
-    product here, per second. seconds: the estimate, within a factor of two where speed is a CPU's.
+    memory: their sum. steps: of the run. work: floating-point operations. speed: of a float32
+    matrix product here, per second. seconds: the estimate, within a factor of two where speed is a
+    CPU's.
     """
 
     parameters: int

@@ -136,15 +136,15 @@ def check(
         batch_size=batch_size,
         tokens_per_micro_batch=tokens_per_micro_batch,
     )
-    return Checked(
-        facts=loaded.facts, bad_rows=loaded.bad_rows, texts=None, prediction=prediction
-    )
+    return Checked(facts=loaded.facts, bad_rows=loaded.bad_rows, texts=None, prediction=prediction)
 
 
 def _require_model(**given: Any) -> None:
     for name, value in given.items():
         if value is not None:
-            raise BadConfig(f"{name} needs a model, whose tokens it counts: give model too (--model)")
+            raise BadConfig(
+                f"{name} needs a model, whose tokens it counts: give model too (--model)"
+            )
 
 
 def _texts(examples: Sequence[Example]) -> Mapping[str, Mapping[str, Lengths]]:

@@ -11,26 +11,28 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from torch import Tensor, nn
 
 from collimate._checks import BadRun
 from collimate._types import Answer, Example
 from collimate.compose import Method
 from collimate.divergences import alpha, reverse_kl
 from collimate.engine.evaluate import log_probs
+from collimate.engine.load import Tokenizer
 from collimate.engine.model import LogProbModel
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.runtime import Runtime
+from collimate.engine.tiny import tiny_llama, word_tokenizer
 from collimate.jobs._console import Console
 from collimate.jobs._language import (
     ANSWERS,
     PROMPTS,
+    TONES,
+    TOPICS,
+    WORDS,
     Language,
     corpus,
     make_language,
-    make_model,
-    make_tokenizer,
     pretrain,
 )
 from collimate.jobs.train import train
@@ -50,8 +52,8 @@ class Outcome:
 
     kl: KL(policy‖reference) in nats. reward: expected reward. share_of_gain: of the reward that the
     exact frontier gains at the same KL. outside: mass on anything but the 1728 answers. tv: total
-    variation to the method's population optimum. tabular_tv: the same for a tabular policy fitted to
-    the population loss on the 50 likeliest answers of each prompt.
+    variation to the method's population optimum. tabular_tv: the same for a tabular policy fitted
+    to the population loss on the 50 likeliest answers of each prompt.
     """
 
     name: str
@@ -86,8 +88,8 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = True)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadRun(f"{folder} is not an empty folder: choose a new one for the demo")
     console = Console(enabled=progress)
-    language, tokenizer = make_language(seed), make_tokenizer()
-    model = make_model(seed, len(tokenizer))
+    language, tokenizer = make_language(seed), word_tokenizer((*TOPICS, *TONES, *WORDS))
+    model = tiny_llama(seed, vocabulary=len(tokenizer), context=16)
     console.say("pretraining a tiny transformer on a language of 16 prompts x 1728 answers")
     pretrain(model, corpus(language, tokenizer, 100_000, seed), steps=400, batch=512, seed=seed)
     model.eval()
@@ -130,7 +132,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = True)
 
 
 def _enumerate(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, runtime: Runtime
+    model: nn.Module, tokenizer: Tokenizer, runtime: Runtime
 ) -> Float[Tensor, "prompt response"]:
     """log p of every answer (end included) and of anything else, by the engine."""
     end = tokenizer.eos_token_id

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from collimate._checks import BadRun
-from collimate.engine.load import load_model, load_tokenizer
+from collimate.engine.load import load_model, load_tokenizer, quiet
 
 
 def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     """Copy a run's (or folder's) model to `out`; with `merge` an adapter is merged into its base.
 
-    Errors: BadRun if there is no model, `out` is not empty, or there is no adapter to merge; BadModel
-    if the model cannot be loaded.
+    Errors: BadRun if there is no model, `out` is not empty, or there is no adapter to merge;
+    BadModel if the model cannot be loaded.
     """
     folder, target = Path(source), Path(out)
     if (folder / "model").is_dir():
@@ -26,7 +24,8 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     is_adapter = (folder / "adapter_config.json").exists()
     if merge and not is_adapter:
         raise BadRun(f"{folder} is a whole model, there is no adapter to merge: leave out --merge")
-    tokenizer: PreTrainedTokenizerBase = load_tokenizer(None, folder)
+    quiet()
+    tokenizer = load_tokenizer(None, folder)
     model = load_model(folder)
     if merge:
         model = model.merge_and_unload()

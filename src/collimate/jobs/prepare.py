@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from collimate._checks import BadConfig, BadData
 from collimate._types import Example
@@ -19,7 +18,7 @@ from collimate.data import Loaded, load_preferences
 from collimate.engine.check import LayoutCheck, check_layout
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import column_hash, model_fingerprint
-from collimate.engine.load import add_lora, end_ids, load_model, load_tokenizer
+from collimate.engine.load import Tokenizer, add_lora, end_ids, load_model, load_tokenizer
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.objective import needs_reference
 from collimate.engine.runtime import Runtime
@@ -48,7 +47,7 @@ class Prepared:
     """A run that can begin."""
 
     runtime: Runtime
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     model: nn.Module
     engine: LogProbModel
     train: Loaded
@@ -83,12 +82,16 @@ def prepare(
     with phases.phase("tokenise"):
         loaded = _load(data, tokens, policy, settings, console, "reading")
         held_out = (
-            None if evaluation is None else _load(evaluation, tokens, policy, settings, console, "held out")
+            None
+            if evaluation is None
+            else _load(evaluation, tokens, policy, settings, console, "held out")
         )
     with phases.phase("check"):
         everything = [*loaded.examples, *(held_out.examples if held_out else ())]
         check = check_layout(policy, longest=max(example.tokens for example in everything))
-        console.say(f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})")
+        console.say(
+            f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})"
+        )
         fingerprint = model_fingerprint(policy, layout=_layout(check), precision=settings.precision)
     engine = LogProbModel(policy, shared=check.shared)
     column = None
@@ -118,7 +121,7 @@ def prepare(
 
 def _load(
     source: Any,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     model: nn.Module,
     settings: TrainSettings,
     console: Console,

@@ -54,7 +54,9 @@ def first_record(
             **settings.to_json(),
         },
         "versions": {
-            **{name: version(name) for name in ("collimate", "torch", "transformers", "accelerate")},
+            **{
+                name: version(name) for name in ("collimate", "torch", "transformers", "accelerate")
+            },
             "python": platform.python_version(),
         },
         "machine": {
@@ -71,7 +73,8 @@ def first_record(
             "layout": "shared" if prepared.check.shared else "plain",
             "layout_reason": prepared.check.reason,
             "check": {
-                name: prepared.check.to_json()[name] for name in ("log_prob", "gradient", "tolerance")
+                name: prepared.check.to_json()[name]
+                for name in ("log_prob", "gradient", "tolerance")
             },
             "hash": prepared.fingerprint,
         },

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from collimate._checks import BadComposition
 from collimate.data import load_preferences
 from collimate.engine.check import check_layout
 from collimate.engine.evaluate import Rows, log_probs
-from collimate.engine.load import end_ids, load_model, load_tokenizer
+from collimate.engine.load import Tokenizer, end_ids, load_model, load_tokenizer, quiet
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.runtime import Runtime
 from collimate.jobs._console import Console
@@ -57,7 +56,7 @@ class ScoredRow:
 def score(
     model: AnyModel,
     data: Any,
-    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+    tokenizer: Tokenizer | str | Path | None = None,
     reference: AnyModel | None = None,
     *,
     max_prompt: int | None = None,
@@ -78,6 +77,7 @@ def score(
     Args: as `collimate.train`. Returns one `ScoredRow` per usable row. Errors: BadData, BadModel,
     BadConfig.
     """
+    quiet()
     runtime = Runtime(device=device, precision=precision)
     console = Console(enabled=progress)
     policy = load_model(model, trust_remote_code=trust_remote_code)
@@ -116,8 +116,6 @@ def score(
     if reference is not None:
         others = rows_of(load_model(reference, trust_remote_code=trust_remote_code), "reference")
     return [
-        ScoredRow(
-            row=example.row, answers=rows[i], reference=None if others is None else others[i]
-        )
+        ScoredRow(row=example.row, answers=rows[i], reference=None if others is None else others[i])
         for i, example in enumerate(loaded.examples)
     ]

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from collimate import methods
 from collimate._checks import BadConfig, BadRun, CollimateError, TrainingFailed, nearest
@@ -21,9 +19,9 @@ from collimate.compose import Method, Objective
 from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from collimate.engine.evaluate import log_probs
 from collimate.engine.generate import greedy_samples
+from collimate.engine.load import Tokenizer, quiet
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.metrics import evaluation as evaluation_metrics
-from collimate.engine.model import causal_model
 from collimate.engine.objective import initial_states
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
@@ -41,8 +39,8 @@ from collimate.jobs.settings import (
     settings_from,
 )
 from collimate.optim import adamw
-from collimate.report import summary_lines
 from collimate.report import load as load_report
+from collimate.report import summary_lines
 from collimate.report import write as write_report
 
 AnyLoss = str | AnyMethod | Objective | Callable[[PairLogProbs], Tensor]
@@ -54,7 +52,7 @@ def train(
     *,
     out: str | Path,
     method: AnyLoss = "dpo",
-    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+    tokenizer: Tokenizer | str | Path | None = None,
     reference: AnyModel | None = None,
     evaluation: Any = None,
     **settings: Any,
@@ -71,9 +69,9 @@ def train(
         evaluation: held-out data, measured before and after.
         settings: see `TrainSettings`.
 
-    Returns: the run, with `.folder`, `.record`, `.metrics`, `.model`.
-    Errors: a `CollimateError` that says what was expected, what came, and what to do. Before the first
-    step nothing is written; later the run folder keeps its last checkpoint.
+    Returns: the run, with `.folder`, `.record`, `.metrics`, `.model`. Errors: a `CollimateError`
+    that says what was expected, what came, and what to do. Before the first step nothing is
+    written; later the run folder keeps its last checkpoint.
 
     Example:
         run = collimate.train("path/to/model", "pairs.jsonl", method=methods.dpo(0.1), out="runs/a")
@@ -87,8 +85,7 @@ def train(
     else:
         folder.require_new()
     console, phases = Console(enabled=options.progress), Phases()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet()
     prepared = prepare(
         model,
         data,
@@ -110,8 +107,9 @@ def train(
     try:
         return job.run()
     except (CollimateError, KeyboardInterrupt) as error:
-        record.update(status="failed", error=str(error) or "interrupted", phases=phases.seconds)
-        folder.write_record(record)
+        if not options.resume or "identity" in record:  # a refused resume leaves the run as it was
+            record.update(status="failed", error=str(error) or "interrupted", phases=phases.seconds)
+            folder.write_record(record)
         raise
     finally:
         prepared.runtime.end()
@@ -360,7 +358,9 @@ def _require_offline(objective: Objective) -> None:
 
 def _require_resumable(folder: RunFolder) -> None:
     if folder.read_record()["status"] == "finished":
-        raise BadRun(f"{folder.path} is finished: nothing to resume; start a new run in another folder")
+        raise BadRun(
+            f"{folder.path} is finished: nothing to resume; start a new run in another folder"
+        )
 
 
 def _identity(
@@ -413,5 +413,7 @@ def _note(line: Mapping[str, Any] | None) -> str | None:
     shown = [f"loss {line['loss']:.4f}"]
     if "reward_accuracy" in line:
         shown.append(f"accuracy {line['reward_accuracy']:.2f}")
-        shown.append(f"log-ratio {line['log_ratio_chosen']:+.2f} / {line['log_ratio_rejected']:+.2f}")
+        shown.append(
+            f"log-ratio {line['log_ratio_chosen']:+.2f} / {line['log_ratio_rejected']:+.2f}"
+        )
     return " ".join(shown)

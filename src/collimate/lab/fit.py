@@ -36,8 +36,8 @@ def fit(
     method: Method,
     *,
     initial: Float[Tensor, "context response"] | None = None,
-    tolerance: float = 1e-10,
-    max_iterations: int = 1000,
+    tolerance: float = 1e-12,
+    max_iterations: int = 2000,
 ) -> Fit:
     """The policy that minimises `method`'s population loss in `world`, one logit per response.
 
@@ -74,10 +74,10 @@ def fit(
     logits, norm, iterations, loss = minimise(local, start, tolerance, max_iterations)
     if not norm <= tolerance:
         raise NotConverged(
-            f"lab.fit of '{method.name}' stopped after {iterations} iterations with a gradient norm "
-            f"of {norm:.3g}, above the tolerance {tolerance:.3g}: start from the fit at a larger "
-            "beta (initial=...), raise max_iterations, or check that the loss is smooth and has a "
-            "minimum on this world (a hinge, or flips under rDPO, may have none)"
+            f"lab.fit of '{method.name}' stopped after {iterations} iterations with a gradient "
+            f"norm of {norm:.3g}, above the tolerance {tolerance:.3g}: start from the fit at a "
+            "larger beta (initial=...), raise max_iterations, or check that the loss is smooth and "
+            "has a minimum on this world (a hinge, or rDPO on clean labels, may have none)"
         )
     return Fit(
         log_probs=torch.log_softmax(logits, dim=-1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import BadConfig
+from collimate.lab.root import root
 
-_BISECTIONS = 60  # of an interval of log beta: its last bit
-_LEAST_BETA = 1e-9  # in units of the rewards' spread; below it the reward gains less than this
+_LEAST_BETA, _LARGEST_BETA = 1e-9, 1e15  # in spreads; beyond them the reward gains less than 1e-9
+_SOUGHT = 1e-12  # relative error of the divergence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +34,7 @@ class Frontier:
     solve: Callable[[float], tuple[float, float]]
 
     def reward_at(self, divergence: float, /) -> float:
-        """The largest expected reward of any policy whose divergence is at most `divergence` (nats).
+        """The largest expected reward of any policy within `divergence` nats of the reference.
 
         Exact: beta is solved for, nothing is interpolated. Beyond the divergence at which the
         reward saturates, the saturated reward.
@@ -43,20 +45,19 @@ class Frontier:
             raise BadConfig(f"divergence must be at least 0 nats, got {divergence!r}")
         if divergence == 0:
             return self.reward[0].item()
-        high = self.spread
-        while high < 1e15 * self.spread and self.solve(high)[0] > divergence:
-            high *= 10
-        low = high
-        while self.solve(low)[0] < divergence:
-            if low <= _LEAST_BETA * self.spread:
-                return self.solve(low)[1]
-            low, high = low / 10, low
-        for _ in range(_BISECTIONS):
-            middle = (low * high) ** 0.5
-            if middle in (low, high):
-                break
-            low, high = (low, middle) if self.solve(middle)[0] < divergence else (middle, high)
-        return self.solve(high)[1]
+        top = self.spread
+        while top < _LARGEST_BETA * self.spread and self.solve(top)[0] > divergence:
+            top *= 10
+        least = _LEAST_BETA * self.spread
+        if self.solve(least)[0] <= divergence:
+            return self.solve(least)[1]
+
+        def excess(w: Float[Tensor, ""]) -> Float[Tensor, ""]:
+            at = max(top * math.exp(-float(w)), least)
+            return torch.tensor(self.solve(at)[0] / divergence, dtype=torch.float64).log()
+
+        w = root(excess, torch.zeros((), dtype=torch.float64), _SOUGHT)
+        return self.solve(top * math.exp(-float(w)))[1]
 
 
 def trace(

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from collimate._checks import NotConverged
 from collimate.divergences import FDivergence
+from collimate.lab.root import root
 
-_BISECTIONS = 120  # absolute precision 2**-120, or the last bit where that is reached sooner
-_DOUBLINGS = 1100  # every exponent of a float64
-_NORMALISER_ERROR = 1e-9
+_SOUGHT = 1e-14  # error of the log normaliser: a few roundings
+_REFUSED = 1e-9
 
 
 def tilt(
@@ -35,24 +35,12 @@ def tilt(
     def log_probs(w: Float[Tensor, "context 1"]) -> Float[Tensor, "context response"]:
         return log_q + _log_ratio(w, below, divergence)
 
-    def too_small(w: Float[Tensor, "context 1"]) -> Tensor:
-        return log_probs(w).exp().sum(-1, keepdim=True) < 1
+    def excess(w: Float[Tensor, "context 1"]) -> Float[Tensor, "context 1"]:
+        return log_probs(w).logsumexp(-1, keepdim=True)
 
-    low, high = torch.zeros_like(below[:, :1]), torch.ones_like(below[:, :1])
-    for _ in range(_DOUBLINGS):
-        small = too_small(high)
-        if not small.any():
-            break
-        low, high = torch.where(small, high, low), torch.where(small, 2 * high, high)
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if ((middle == low) | (middle == high)).all():
-            break
-        small = too_small(middle)
-        low, high = torch.where(small, middle, low), torch.where(small, high, middle)
-    found = log_probs(low)
+    found = log_probs(root(excess, torch.zeros_like(below[:, :1]), _SOUGHT))
     error = (found.exp().sum(-1) - 1).abs().max().item()
-    if not error <= _NORMALISER_ERROR:
+    if not error <= _REFUSED:
         raise NotConverged(
             f"the optimum under '{divergence.name}' at beta {beta:g} sums to 1 only within "
             f"{error:.2g}; give the divergence an exact inverse_below_slope, or a beta that is "

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from collimate._checks import positive, within
 from collimate.losses.loss import Loss
 
 
 def _logistic(z: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    return torch.logaddexp(-z, torch.zeros_like(z))
+    return -functional.logsigmoid(z)
 
 
 def _smoothed(z: Float[Tensor, "*any"], *, label_smoothing: float) -> Float[Tensor, "*any"]:
@@ -35,6 +35,7 @@ def smoothed_logistic(label_smoothing: float) -> Loss:
 
     Errors: BadConfig outside (0, ½); at 0 use `logistic`. Source: mitchell:23.
 
+    >>> import torch
     >>> smoothed_logistic(0.1)(torch.tensor([0.0]))
     tensor([0.6931])
     """

@@ -27,4 +27,6 @@ def squared(unit: float = 1.0) -> Loss:
     tensor([4.])
     """
     positive("unit", unit)
-    return Loss(name=f"squared({unit:g})", value=partial(_squared, unit=unit), source="azar:24 eq. 17")
+    return Loss(
+        name=f"squared({unit:g})", value=partial(_squared, unit=unit), source="azar:24 eq. 17"
+    )

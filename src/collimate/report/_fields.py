@@ -30,7 +30,8 @@ class Fields:
     def fail(self, name: str, expected: str, got: object) -> NoReturn:
         """Raise `BadRun` about the field `name`."""
         raise BadRun(
-            f"{self.where}: field '{self.path}{name}' must be {expected}, got {shown(got)}; {WAY_OUT}"
+            f"{self.where}: field '{self.path}{name}' must be {expected}, "
+            f"got {shown(got)}; {WAY_OUT}"
         )
 
     def text(self, name: str, default: str = "") -> str:
@@ -109,6 +110,12 @@ class Fields:
         found = {key: inner.integer(key) for key in inner.values}
         return {key: value for key, value in found.items() if value is not None}
 
+    def amounts(self, name: str) -> Mapping[str, float]:
+        """An object of numbers, empty where absent; nulls are left out."""
+        inner = Fields(where=self.where, path=f"{self.path}{name}.", values=self.mapping(name))
+        found = {key: inner.number(key) for key in inner.values}
+        return {key: value for key, value in found.items() if value is not None}
+
     def record(self, name: str, read: Callable[[Fields], T]) -> T | None:
         """An object read by `read`, or null."""
         if self.values.get(name) is None:
@@ -122,7 +129,9 @@ class Fields:
             if not isinstance(item, dict):
                 self.fail(f"{name}[{index}]", "an object {...}", item)
             values = cast("dict[str, Any]", item)
-            found.append(read(Fields(where=self.where, path=f"{self.path}{name}[{index}].", values=values)))
+            found.append(
+                read(Fields(where=self.where, path=f"{self.path}{name}[{index}].", values=values))
+            )
         return tuple(found)
 
     def _list(self, name: str) -> list[Any]:

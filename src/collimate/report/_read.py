@@ -13,9 +13,9 @@ from collimate.report._read_v1 import read_evaluation, read_run
 from collimate.report._record import TRAINING_FIELDS, Evaluation, RunRecord, Training, training
 
 # One reader per schema_version, kept for ever: an old run folder must stay readable.
-READERS: Mapping[int, Callable[[Path, Fields, Training, tuple[tuple[int, Evaluation], ...], int], RunRecord]] = {
-    1: read_run
-}
+READERS: Mapping[
+    int, Callable[[Path, Fields, Training, tuple[tuple[int, Evaluation], ...], int], RunRecord]
+] = {1: read_run}
 
 
 def load(run_folder: str | Path) -> RunRecord:
@@ -29,7 +29,7 @@ def load(run_folder: str | Path) -> RunRecord:
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> _ = (folder / "run.json").write_text('{"schema_version": 1, "name": "one", "status": "running"}')
+    >>> _ = (folder / "run.json").write_text('{"schema_version": 1, "status": "running"}')
     >>> load(folder).status
     'running'
     """
@@ -40,14 +40,16 @@ def load(run_folder: str | Path) -> RunRecord:
     path = folder / "run.json"
     if not path.is_file():
         raise BadRun(
-            f"expected a run folder, but {folder} has no run.json; give a folder that `collimate train` wrote"
+            f"expected a run folder, but {folder} has no run.json; "
+            "give a folder that `collimate train` wrote"
         )
     fields = Fields(where=str(path), path="", values=_parse_object(_text(path), where=str(path)))
     version = fields.integer("schema_version")
     if version is None or version not in READERS:
         known = ", ".join(map(str, READERS))
         raise BadRun(
-            f"{path}: schema_version must be {known}, got {shown(fields.values.get('schema_version'))}; "
+            f"{path}: schema_version must be {known}, "
+            f"got {shown(fields.values.get('schema_version'))}; "
             "a newer collimate may have written it: pip install -U collimate"
         )
     lines, partial = _metric_lines(folder / "metrics.jsonl", fields)
@@ -70,7 +72,9 @@ def _parse_object(text: str, *, where: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadRun(f"{where}: must be JSON, but {error}; {WAY_OUT}") from error
     if not isinstance(value, dict):
-        raise BadRun(f"{where}: must be a JSON object {{...}}, got {shown(cast('object', value))}; {WAY_OUT}")
+        raise BadRun(
+            f"{where}: must be a JSON object {{...}}, got {shown(cast('object', value))}; {WAY_OUT}"
+        )
     return cast("dict[str, Any]", value)
 
 
@@ -79,8 +83,8 @@ def _metric_lines(path: Path, fields: Fields) -> tuple[list[tuple[int, Mapping[s
     if not path.is_file():
         if fields.text("status") == "finished" and fields.integer("steps"):
             raise BadRun(
-                f"{path}: is missing, but run.json says that {fields.integer('steps')} steps were finished; "
-                "restore it, or run the training again"
+                f"{path}: is missing, but run.json says that {fields.integer('steps')} steps "
+                "were finished; restore it, or run the training again"
             )
         return [], 0
     try:
@@ -89,7 +93,9 @@ def _metric_lines(path: Path, fields: Fields) -> tuple[list[tuple[int, Mapping[s
         raise BadRun(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     *whole, last = content.split(b"\n")
     lines = [(n, line) for n, line in enumerate(whole, start=1) if line.strip()]
-    parsed = [(n, _parse_object(_line_text(line, path, n), where=f"{path} line {n}")) for n, line in lines]
+    parsed = [
+        (n, _parse_object(_line_text(line, path, n), where=f"{path} line {n}")) for n, line in lines
+    ]
     if not last.strip():
         return parsed, 0
     # What follows the last newline may be cut anywhere, also inside a character.
@@ -106,7 +112,9 @@ def _line_text(line: bytes, path: Path, number: int) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRun(f"{path} line {number}: must be UTF-8, byte {error.start} is not; {WAY_OUT}") from error
+        raise BadRun(
+            f"{path} line {number}: must be UTF-8, byte {error.start} is not; {WAY_OUT}"
+        ) from error
 
 
 def _split(
@@ -124,6 +132,17 @@ def _split(
         if figures is not None:
             evaluations.append((step, figures))
             continue
-        found = {name: fields.number(name) for name in TRAINING_FIELDS}
-        steps.append({name: value for name, value in found.items() if value is not None})
+        steps.append(_numbers(fields))
     return training(steps), tuple(evaluations)
+
+
+def _numbers(fields: Fields) -> Mapping[str, float]:
+    """The known fields of a training line as floats; absent and null ones are left out."""
+    found: dict[str, float] = {}
+    for name in TRAINING_FIELDS:
+        value = fields.values.get(name)
+        if type(value) is not float:  # nearly all are, and a long run has a million of them
+            value = fields.number(name)
+        if value is not None:
+            found[name] = value
+    return found

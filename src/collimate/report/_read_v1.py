@@ -54,6 +54,7 @@ def read_run(
         method=fields.record("method", _method),
         model=fields.record("model", _model),
         sizes=fields.counts("sizes"),
+        phases=fields.amounts("phases"),
         train_data=data.record("train", _data),
         evaluation_data=data.record("evaluation", _data),
         reference=fields.record("reference", _reference),

@@ -38,10 +38,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """The training lines of metrics.jsonl as columns, each [logged step], float64, NaN where absent.
+    """The training lines of metrics.jsonl as columns [logged step], float64, NaN where absent.
 
     step: optimiser step, from 1. log_*: nats, mean over the step's pairs. linear_continuation:
-    pairs beyond the range of a closed-form margin. seconds: as logged.
+    pairs beyond the range of a closed-form margin. seconds: wall time of the step.
     """
 
     step: NDArray[np.float64]
@@ -194,7 +194,8 @@ class RunRecord:
     """One run folder, read.
 
     folder: where. status: "running", "finished", "stopped" or "failed"; error: why it failed.
-    seconds: wall time of the run. sizes: bytes by name. evaluations: (step, figures) in file order.
+    seconds: wall time of the run. sizes: bytes by name. phases: seconds
+    by part of the run. evaluations: (step, figures) in file order.
     partial_lines: incomplete last lines of metrics.jsonl that were left out (0 or 1).
 
     >>> record = empty_record(Path("runs/one"))
@@ -218,6 +219,7 @@ class RunRecord:
     method: MethodFacts | None
     model: ModelFacts | None
     sizes: Mapping[str, int]
+    phases: Mapping[str, float]
     train_data: DataFacts | None
     evaluation_data: DataFacts | None
     reference: ReferenceFacts | None
@@ -266,6 +268,7 @@ def empty_record(folder: Path) -> RunRecord:
         method=None,
         model=None,
         sizes={},
+        phases={},
         train_data=None,
         evaluation_data=None,
         reference=None,

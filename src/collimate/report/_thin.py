@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-LIMIT = 1000  # points per line: more than a chart has pixels to show on a phone, a third on a desktop
+LIMIT = (
+    1000  # points per line: more than a chart has pixels to show on a phone, a third on a desktop
+)
 
 
 def thin(
@@ -28,7 +32,7 @@ def thin(
         return x, y
     kept = {0, len(x) - 1}
     edges = np.linspace(0, len(x), (limit - 2) // 2 + 1).astype(int)
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         stretch = y[start:end]
         finite = np.flatnonzero(np.isfinite(stretch))
         if len(finite) == 0:
@@ -59,12 +63,10 @@ def smooth(y: NDArray[np.float64], span: int) -> NDArray[np.float64]:
     """
     if span <= 1 or len(y) == 0:
         return y
-    finite = np.isfinite(y)
-    totals = np.concatenate(([0.0], np.cumsum(np.where(finite, y, 0.0))))
-    counts = np.concatenate(([0], np.cumsum(finite)))
-    half = span // 2
-    index = np.arange(len(y))
-    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(y))
-    found = counts[high] - counts[low]
-    mean = (totals[high] - totals[low]) / np.maximum(found, 1)
+    # A running sum would be faster, but one huge value would wash out every later average.
+    finite, half = np.isfinite(y), span // 2
+    ones = np.ones(span)
+    total = np.convolve(np.where(finite, y, 0.0), ones)[half : half + len(y)]
+    found = np.round(np.convolve(finite.astype(np.float64), ones)[half : half + len(y)])
+    mean = total / np.maximum(found, 1)
     return np.where(found > 0, mean, np.nan)

@@ -6,15 +6,14 @@ from dataclasses import replace
 
 from collimate import losses, margins
 from collimate.compose import Method
-from collimate.lab import World
 from collimate.methods.preference.dpo import dpo
 
 
 def ipo(beta: float = 0.1) -> Method:
     """IPO: (h - 1/(2·beta))² per pair, h = u_w - u_l over whole answers (sums, as in the paper).
 
-    u = log policy - log reference (nats). beta > 0 is the paper's tau. The population optimum is the
-    least-squares fit of u to the preferences over the pairs that are drawn; with y, y' drawn
+    u = log policy - log reference (nats). beta > 0 is the paper's tau. The population optimum is
+    the least-squares fit of u to the preferences over the pairs that are drawn; with y, y' drawn
     independently from mu it is q·exp(E_{y'~mu} P(y ≻ y') / beta)/Z.
 
     Errors: BadConfig unless beta is finite and above 0. Source: azar:24 eq. 17.
@@ -30,4 +29,3 @@ def ipo(beta: float = 0.1) -> Method:
         source="azar:24 eq. 17",
         optimum=lambda world: world.regression_optimum(beta),
     )
-

@@ -1,0 +1,85 @@
+"""TOML config files: the flags' names as keys, a `[method]` table, nothing unknown.
+
+Relative paths in a config file mean what they mean on the command line: they start at the current
+directory, not at the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from collimate._checks import BadConfig, nearest
+from collimate.cli._settings import Setting, settings
+
+PLACES = ("model", "data", "out", "evaluation", "reference", "tokenizer")
+"""Keys whose value is a path or a hub name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a config file says: places and settings by name, the method and its parameters."""
+
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    method: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def read_config(path: Path) -> Config:
+    """The config in a TOML file, every key known and every value of its type.
+
+    `[method]` holds `name` and the method's parameters; `method = "dpo"` is short for the name
+    alone. Errors: BadConfig with the file, the key, what was expected and what came.
+    """
+    content = _toml(path)
+    method, parameters = _method(path, content.pop("method", None))
+    kinds = {setting.name: setting for setting in settings()}
+    kinds |= {name: Setting(name=name, kind="text", default=None) for name in PLACES}
+    values = {key: _value(path, key, value, kinds) for key, value in content.items()}
+    return Config(values=values, method=method, parameters=parameters)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(
+            f"{path}: expected TOML (name = value, texts in quotes), but: {error}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"{path}: expected UTF-8 text, but byte {error.start} is not") from error
+    except OSError as error:
+        raise BadConfig(
+            f"cannot read the config file {path}: {error.strerror}; check the path"
+        ) from error
+
+
+def _method(path: Path, value: Any) -> tuple[str | None, dict[str, Any]]:
+    if value is None or isinstance(value, str):
+        return value, {}
+    if not isinstance(value, dict):
+        raise BadConfig(
+            f"{path}, key 'method': expected a name in quotes or a table [method], got {value!r}"
+        )
+    parameters = dict(value)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise BadConfig(
+            f"{path}, table [method]: expected name = \"...\" (a preset, or my_file.py:function), "
+            f"got {'none' if name is None else repr(name)}"
+        )
+    return name, parameters
+
+
+def _value(path: Path, key: str, value: Any, kinds: Mapping[str, Setting]) -> Any:
+    if key not in kinds:
+        dashes = "; keys are written with underscores" if key.replace("-", "_") in kinds else ""
+        known = [*kinds, "method"]
+        raise BadConfig(f"{path}: unknown key '{key}'{dashes or nearest(key, known)}")
+    try:
+        return kinds[key].parse(value)
+    except ValueError as error:
+        raise BadConfig(f"{path}, key '{key}': expected {error}, got {value!r}") from None

@@ -1,0 +1,44 @@
+"""Standard output, for people and pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell reports of other programs
+
+
+def write(text: str) -> None:
+    """One text and a line break on standard output; quiet if the reader has gone away."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer would be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(PIPE_CLOSED) from None
+
+
+def write_json(value: Any) -> None:
+    """A value as indented JSON."""
+    write(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> str:
+    """Rows as left-aligned columns, two spaces apart.
+
+    >>> print(table([("name", "loss"), ("dpo", "logistic")]))
+    name  loss
+    dpo   logistic
+    """
+    cells = list(rows)
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )

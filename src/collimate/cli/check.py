@@ -1,0 +1,163 @@
+"""`collimate check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Annotated, Any
+
+import typer
+
+from collimate.cli._output import table, write, write_json
+from collimate.cli._settings import HELP
+
+SHOWN_PER_REASON = 3
+
+
+def command(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="preference pairs", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option(metavar="DIR", help="only its tokenizer and config are read")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="DIR", help="unset: the model's")
+    ] = None,
+    max_prompt: Annotated[int | None, typer.Option(help=HELP["max_prompt"])] = None,
+    max_answer: Annotated[int | None, typer.Option(help=HELP["max_answer"])] = None,
+    truncate_answers: Annotated[
+        bool, typer.Option("--truncate-answers", help=HELP["truncate_answers"])
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help=HELP["limit"])] = None,
+    epochs: Annotated[float, typer.Option(help=HELP["epochs"])] = 1.0,
+    batch_size: Annotated[int, typer.Option(help=HELP["batch_size"])] = 32,
+    lora_rank: Annotated[int | None, typer.Option(help=HELP["lora_rank"])] = None,
+    tokens_per_micro_batch: Annotated[
+        int, typer.Option(help=HELP["tokens_per_micro_batch"])
+    ] = 4096,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help=HELP["trust_remote_code"])
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="everything found, as JSON")] = False,
+) -> int:
+    """What is in a data file: rows, lengths, truncations, duplicates, ties, length bias, bad rows.
+
+    With --model also what training on it would take. Exit code 2 if any row is bad.
+    """
+    from collimate.jobs.check import check
+
+    checked = check(
+        file,
+        model,
+        tokenizer,
+        max_prompt=max_prompt,
+        max_answer=max_answer,
+        truncate_answers=truncate_answers,
+        limit=limit,
+        epochs=epochs,
+        batch_size=batch_size,
+        lora_rank=lora_rank,
+        tokens_per_micro_batch=tokens_per_micro_batch,
+        trust_remote_code=trust_remote_code,
+    )
+    if json:
+        write_json(checked.to_json())
+    else:
+        write("\n".join(lines(checked.to_json())))
+    return 0 if checked.ok else 2
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The findings as a page of text."""
+    data, prediction = found["data"], found["prediction"]
+    yield f"{data['file']}: {data['format']}; {data['used']} of {data['rows']} rows can be used"
+    yield ""
+    yield table(_lengths(data))
+    yield ""
+    facts = [
+        f"duplicates {data['duplicates']}, contradictions {data['contradictions']}, "
+        f"ties {data['ties']}; chosen is longer in {data['chosen_longer']:.0%} of the pairs"
+    ]
+    if "prompts_truncated" in data:
+        facts.append(
+            f"prompts cut {data['prompts_truncated']}, answers cut {data['answers_truncated']}; "
+            f"tokenised otherwise if joined {data['joint_tokenisation_differs']}"
+        )
+    yield from facts
+    yield from (f"- {note}" for note in data["notes"])
+    if prediction is not None:
+        yield ""
+        yield from _predicted(prediction)
+    if found["bad_rows"]:
+        yield ""
+        yield from _bad(found["bad_rows"])
+
+
+def _lengths(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    units = [unit for unit in ("tokens", "characters", "words") if f"prompt_{unit}" in data]
+    head = ("length", *(f"{unit}: {what}" for unit in units for what in ("median", "most")))
+    return [
+        head,
+        *(
+            (
+                field,
+                *(
+                    f"{data[f'{field}_{unit}'][what]:g}"
+                    for unit in units
+                    for what in ("median", "max")
+                ),
+            )
+            for field in ("prompt", "chosen", "rejected")
+        ),
+    ]
+
+
+def _predicted(prediction: Mapping[str, Any]) -> Iterator[str]:
+    sizes = ", ".join(f"{name} {_bytes(size)}" for name, size in prediction["sizes"].items())
+    yield (
+        f"{prediction['parameters']:,} parameters, {prediction['trainable']:,} of them trained, "
+        f"{prediction['steps']} steps"
+    )
+    yield f"memory about {_bytes(prediction['memory'])}: {sizes}"
+    yield (
+        f"time about {_duration(prediction['seconds'])} on this {prediction['device']} "
+        f"({prediction['speed'] / 1e9:.0f} GFLOP/s in float32 matrix products)"
+    )
+
+
+def _bad(rows: list[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"{len(rows)} bad rows; train stops at them, or leaves them out with --on-bad-row skip:"
+    ordered = sorted(rows, key=lambda row: (row["reason"], row["row"]))
+    for reason, group in groupby(ordered, key=lambda row: row["reason"]):
+        members = list(group)
+        places = ", ".join(
+            f"row {row['row']}" + (f" ({row['field']})" if row["field"] else "")
+            for row in members[:SHOWN_PER_REASON]
+        )
+        more = ", ..." if len(members) > SHOWN_PER_REASON else ""
+        yield f"- {reason}, {len(members)}: {places}{more}"
+        yield f"    {members[0]['message']}"
+
+
+def _bytes(size: float) -> str:
+    """A size to three digits.
+
+    >>> _bytes(1536)
+    '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} TiB"
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit one would use.
+
+    >>> _duration(90)
+    '1.5 minutes'
+    """
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} seconds"

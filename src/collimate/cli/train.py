@@ -1,0 +1,141 @@
+"""`collimate train`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from collimate._checks import BadConfig, require_extra
+from collimate.cli._config import PLACES, Config, read_config
+from collimate.cli._output import write, write_json
+from collimate.cli._settings import option, parameter, settings
+from collimate.cli._values import assignments, literal
+
+PACKAGES = ("transformers", "tokenizers", "accelerate", "peft", "safetensors", "rich", "psutil")
+REPORT_PACKAGES = ("jinja2", "plotly")
+
+_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "config": (Path, typer.Option("--config", metavar="FILE.toml", help="the same names; flags win")),
+    "model": (str, typer.Option("--model", metavar="DIR", help="folder, or hub:owner/name")),
+    "data": (str, typer.Option("--data", metavar="FILE", help="preference pairs")),
+    "out": (Path, typer.Option("--out", metavar="DIR", help="run folder; new, unless --resume")),
+    "method": (
+        str,
+        typer.Option("--method", metavar="NAME", help="preset, or FILE.py:NAME [default: dpo]"),
+    ),
+    "beta": (str, typer.Option("--beta", metavar="NUMBER", help="short for --param beta=NUMBER")),
+    "param": (
+        list[str],
+        typer.Option(
+            "--param",
+            metavar="NAME=VALUE",
+            help="of the method, such as divergence=alpha(0.5); may be repeated",
+        ),
+    ),
+    "evaluation": (str, typer.Option("--evaluation", metavar="FILE", help="held-out pairs")),
+    "reference": (
+        str,
+        typer.Option("--reference", metavar="DIR", help="unset: the model as passed, frozen"),
+    ),
+    "tokenizer": (str, typer.Option("--tokenizer", metavar="DIR", help="unset: the model's")),
+}
+_JSON = typer.Option("--json", help="print the result as JSON on standard output")
+
+
+def command(**given: Any) -> int:
+    """Align a causal language model on preference pairs, and leave a run folder.
+
+    collimate train --model DIR --data pairs.jsonl --out runs/a --method dpo --beta 0.1
+
+    A config file holds the same names (learning_rate = 1e-5) and a table [method] with name and
+    parameters; flags win. Paths in it start at the current directory. --method with another name
+    than the file's leaves the file's parameters out.
+    """
+    config = Config() if given["config"] is None else read_config(given["config"])
+    values = {**config.values, **_set(given)}
+    _require_complete(values)
+    for package in PACKAGES:
+        require_extra(package, "train")
+    if values.get("report", True):
+        for package in REPORT_PACKAGES:
+            require_extra(package, "report")
+    name, parameters = _method(config, given)
+
+    from collimate.cli._method import resolve
+
+    method = resolve(name, parameters)  # before the seconds that transformers takes
+
+    from collimate.jobs.settings import settings_from
+
+    chosen = {key: value for key, value in values.items() if key not in PLACES}
+    settings_from(chosen)
+
+    from collimate.jobs.train import train
+
+    run = train(method=method, **values)
+    if given["json"]:
+        write_json(summary(run.folder, run.record))
+    else:
+        write(str(run.folder))
+    return 130 if run.record["status"] == "stopped" else 0
+
+
+def summary(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--json` prints: where the run is, how it ended, what it measured."""
+    kept = ("status", "steps", "seconds", "phases", "config", "method", "reference", "evaluation")
+    return {
+        "folder": str(folder),
+        **{name: record[name] for name in kept},
+        "data": {
+            name: data and {key: data[key] for key in ("file", "rows", "used", "skipped")}
+            for name, data in record["data"].items()
+        },
+    }
+
+
+def _set(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given: an unset one is None, or an empty list."""
+    found = {name: given[name] for name in PLACES if given[name] is not None}
+    for setting in settings():
+        value = given[setting.name]
+        if isinstance(value, str):
+            found[setting.name] = setting.read(value)
+        elif value not in (None, []):
+            found[setting.name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _require_complete(values: Mapping[str, Any]) -> None:
+    missing = [name for name in ("model", "data", "out") if not values.get(name)]
+    if missing:
+        flags = ", ".join(f"--{name}" for name in missing)
+        raise BadConfig(
+            f"train needs {flags}: give {'it as a flag' if len(missing) == 1 else 'them as flags'} "
+            f"or as {', '.join(missing)} = \"...\" in the config file"
+        )
+
+
+def _method(config: Config, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and parameters: the file's, unless a flag names another method; flags win."""
+    name = given["method"] or config.method or "dpo"
+    parameters = dict(config.parameters) if name == (config.method or "dpo") else {}
+    texts = list(given["param"] or [])
+    named = assignments(texts)
+    if given["beta"] is not None:
+        if "beta" in named:
+            raise BadConfig("--beta and --param beta=... are both given: keep one")
+        named["beta"] = literal(given["beta"])
+    return name, {**parameters, **named}
+
+
+command.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
+    [
+        *(parameter(name, kind, info) for name, (kind, info) in _OPTIONS.items()),
+        *map(option, settings()),
+        parameter("json", bool, _JSON),
+    ]
+)

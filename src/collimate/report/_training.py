@@ -1,0 +1,258 @@
+"""The tab "Training": curves, evaluation points on them, and displacement in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from collimate.report import _figures as draw
+from collimate.report._blocks import Block, Chart, Prose, Tab
+from collimate.report._displacement import displacement, sentences
+from collimate.report._evaluations import evaluation_moments, evaluations_table, spread
+from collimate.report._format import count, number, plural
+from collimate.report._record import RunRecord
+from collimate.report._thin import LIMIT, window
+
+STEP = "step"
+
+
+def training_tab(record: RunRecord) -> Tab:
+    """Curves over steps, the displacement text, and a table of evaluations."""
+    blocks: list[Block] = [*_notices(record)]
+    if len(record.training):
+        blocks += [
+            _displacement_text(record),
+            _displacement_chart(record),
+            _loss(record),
+            _accuracies(record),
+        ]
+        blocks += [_gradient(record), _rate(record)]
+    evaluations = evaluation_moments(record)
+    if evaluations:
+        blocks.append(evaluations_table(evaluations))
+    else:
+        blocks.append(
+            Prose(
+                title="Evaluations",
+                tone="empty",
+                sentences=(
+                    "This run has no held-out evaluation.",
+                    "Name an evaluation file when training to have one.",
+                ),
+            )
+        )
+    return Tab(identity="training", title="Training", blocks=tuple(blocks))
+
+
+def _notices(record: RunRecord) -> list[Prose]:
+    steps, found = record.training, list[str]()
+    if not len(steps):
+        return [
+            Prose(
+                tone="empty",
+                sentences=("No training step has been logged yet, so there is no curve to draw.",),
+            )
+        ]
+    if record.partial_lines:
+        found.append(
+            "The last line of metrics.jsonl was incomplete and was left out: "
+            "the run was writing it, or was killed."
+        )
+    broken = {"loss": ~np.isfinite(steps.loss), "gradient norm": np.isinf(steps.gradient_norm)}
+    for name, where in broken.items():
+        if where.any():
+            first = count(steps.step[where][0])
+            found.append(
+                f"The {name} is missing or not finite on {plural(int(where.sum()), 'step')}, "
+                f"first on step {first}: "
+                "try a smaller learning rate, clipping, or float32."
+            )
+    beyond = int(np.nansum(steps.linear_continuation))
+    if beyond:
+        found.append(
+            f"{plural(beyond, 'pair')} (counted step by step) lay beyond the range of the "
+            "closed-form margin, which continues linearly there."
+        )
+    return [Prose(tone="warn", sentences=tuple(found))] if found else []
+
+
+def _drawn(record: RunRecord, *, faint: bool = True) -> tuple[str, ...]:
+    """How a noisy chart was drawn, so that nobody takes a moving average for the data."""
+    points = len(record.training)
+    span = window(points)
+    found: list[str] = []
+    if span > 1:
+        mean = f"oving average over {span} logged steps"
+        found.append(f"Bold: m{mean}; faint: every step." if faint else f"Lines: m{mean}.")
+    if points > LIMIT:
+        found.append(
+            f"{points:,} logged steps are drawn as at most {LIMIT:,} points per line: "
+            "the lowest and the highest of each stretch, so spikes stay."
+        )
+    return tuple(found)
+
+
+def _circles(points: Sequence[object], what: str = "held-out pairs") -> tuple[str, ...]:
+    return (f"Circles: {what}.",) if points else ()
+
+
+def _loss(record: RunRecord) -> Chart:
+    steps, evaluations = record.training, spread(evaluation_moments(record))
+    traces = draw.curve("training", steps.step, steps.loss, "one")
+    points = [(step, figures.loss) for step, figures in evaluations if figures.loss is not None]
+    if points:
+        traces.append(draw.marks("held-out", [s for s, _ in points], [y for _, y in points], "one"))
+    return Chart(
+        identity="chart-loss",
+        half=True,
+        title="Loss",
+        figure=draw.figure(traces, x=STEP, y="mean loss per pair", legend=False),
+        summary=f"Loss over steps: {_ends(steps.loss)}.",
+        caption=(*_drawn(record), *_circles(points)),
+    )
+
+
+def _accuracies(record: RunRecord) -> Chart:
+    steps, evaluations = record.training, spread(evaluation_moments(record))
+    traces = draw.curve("reward", steps.step, steps.reward_accuracy, "two", faint=False)
+    traces += draw.curve("likelihood", steps.step, steps.likelihood_accuracy, "three", faint=False)
+    reward = [(s, e.reward_accuracy, e.reward_accuracy_interval) for s, e in evaluations]
+    likelihood = [
+        (s, e.likelihood_accuracy, e.likelihood_accuracy_interval) for s, e in evaluations
+    ]
+    for name, colour, points in (
+        ("reward, held-out", "two", reward),
+        ("likelihood, held-out", "three", likelihood),
+    ):
+        known = [(s, y, bounds) for s, y, bounds in points if y is not None]
+        if known:
+            traces.append(
+                draw.marks(
+                    name,
+                    [p[0] for p in known],
+                    [p[1] for p in known],
+                    colour,
+                    [p[2] for p in known],
+                )
+            )
+    return Chart(
+        identity="chart-accuracy",
+        half=True,
+        title="Accuracies",
+        figure=draw.figure(traces, x=STEP, y="share of pairs", shapes=[draw.level(0.5)]),
+        summary=f"Reward accuracy over steps: {_ends(steps.reward_accuracy)}; "
+        f"likelihood accuracy: {_ends(steps.likelihood_accuracy)}.",
+        caption=(
+            "Reward: the gap of log-ratios is positive (ties count half). Likelihood: the chosen "
+            "answer has the larger log-prob. Dotted: chance.",
+            *_drawn(record, faint=False),
+            *_circles([*reward, *likelihood], "held-out pairs, with 95 % intervals"),
+        ),
+    )
+
+
+def _displacement_text(record: RunRecord) -> Prose:
+    found, method = displacement(record), record.method
+    if found is None:
+        return Prose(
+            title="Chosen and rejected answers",
+            tone="empty",
+            sentences=(
+                "This run logged no log-ratios, so nothing can be said about displacement.",
+            ),
+        )
+    gap_only = method is not None and method.margin == "log_ratio_gap"
+    said = sentences(found, method=method.name if method else "", gap_only=gap_only)
+    return Prose(
+        title="Chosen and rejected answers",
+        sentences=said,
+        tone="warn" if found.gap < 0 else "plain",
+    )
+
+
+def _displacement_chart(record: RunRecord) -> Chart:
+    steps = record.training
+    relative = bool(np.isfinite(steps.log_ratio_chosen).any())
+    chosen = steps.log_ratio_chosen if relative else _since_first(steps.log_prob_chosen)
+    rejected = steps.log_ratio_rejected if relative else _since_first(steps.log_prob_rejected)
+    bold = draw.curve("chosen", steps.step, chosen, "chosen")
+    lost = np.minimum(draw.smooth(chosen, window(len(chosen))), 0.0)
+    shade = draw.line(
+        "chosen answers below their start",
+        steps.step,
+        lost,
+        "chosen",
+        fill="tozeroy",
+        fillcolor="var(--chosen-pale)",
+        mode="lines",
+        hoverinfo="skip",
+        hovertemplate=None,
+        showlegend=False,
+    )
+    shade["line"] = {"width": 0, "color": "var(--chosen-pale)"}
+    traces = [shade] if np.nanmin(lost, initial=0.0) < 0 else []
+    traces += bold + draw.curve("rejected", steps.step, rejected, "rejected")
+    evaluations = spread(evaluation_moments(record))
+    for name, colour, points in (
+        ("chosen, held-out", "chosen", [(s, e.log_ratio_chosen) for s, e in evaluations]),
+        ("rejected, held-out", "rejected", [(s, e.log_ratio_rejected) for s, e in evaluations]),
+    ):
+        known = [(s, y) for s, y in points if y is not None]
+        if known and relative:
+            traces.append(draw.marks(name, [s for s, _ in known], [y for _, y in known], colour))
+    meaning = (
+        "Mean log-ratio of the given answers to the start of training (not a KL). Below the "
+        "dotted line an answer is less probable than at the start; shaded: what the chosen lost."
+        if relative
+        else "Mean log-prob of each step's pairs, less the first step's. There is no "
+        "reference, and steps hold different pairs, so small moves are noise."
+    )
+    return Chart(
+        identity="chart-displacement",
+        title="Log-probability of chosen and rejected answers since the start",
+        figure=draw.figure(traces, x=STEP, y="nats per answer", shapes=[draw.level(0.0)]),
+        summary=f"Change in nats over steps. Chosen: {_ends(chosen)}; rejected: {_ends(rejected)}.",
+        caption=(meaning, *_drawn(record), *_circles(evaluations if relative else ())),
+    )
+
+
+def _gradient(record: RunRecord) -> Chart:
+    steps = record.training
+    traces = draw.curve("gradient norm", steps.step, steps.gradient_norm, "one")
+    figure = draw.figure(traces, x=STEP, y="norm", legend=False)
+    figure["layout"]["yaxis"] |= {"rangemode": "tozero"}
+    return Chart(
+        identity="chart-gradient",
+        half=True,
+        title="Gradient norm",
+        figure=figure,
+        summary=f"Gradient norm over steps: {_ends(steps.gradient_norm)}.",
+        caption=_drawn(record),
+    )
+
+
+def _rate(record: RunRecord) -> Chart:
+    steps = record.training
+    trace = draw.line("learning rate", steps.step, steps.learning_rate, "one")
+    figure = draw.figure([trace], x=STEP, y="learning rate", legend=False)
+    figure["layout"]["yaxis"] |= {"exponentformat": "power", "rangemode": "tozero"}
+    return Chart(
+        identity="chart-rate",
+        half=True,
+        title="Learning rate",
+        figure=figure,
+        summary=f"Learning rate over steps: {_ends(steps.learning_rate)}.",
+    )
+
+
+def _since_first(values: draw.Array) -> draw.Array:
+    known = values[np.isfinite(values)]
+    return values - known[0] if len(known) else values
+
+
+def _ends(values: draw.Array) -> str:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return "not logged"
+    return f"from {number(float(known[0]))} to {number(float(known[-1]))}"

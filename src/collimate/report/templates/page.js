@@ -1,0 +1,78 @@
+(() => {
+  "use strict";
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const tabs = [...document.querySelectorAll('[role="tab"]')];
+  const panels = tabs.map((tab) => document.getElementById(tab.getAttribute("aria-controls")));
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const coarse = window.matchMedia("(pointer: coarse)").matches;
+  const drawn = new Set();
+
+  // Figures name CSS variables where plotly wants colours; only keys that hold a colour are read so.
+  function coloured(value, style, key = "") {
+    if (Array.isArray(value)) return value.map((item) => coloured(item, style, key));
+    if (value !== null && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([k, item]) => [k, coloured(item, style, k)]));
+    }
+    const name = typeof value === "string" && /color$/.test(key) && /^var\((--[\w-]+)\)$/.exec(value);
+    return name ? style.getPropertyValue(name[1]).trim() : value;
+  }
+
+  function draw(id) {
+    const style = getComputedStyle(document.documentElement);
+    const { data, layout } = coloured(figures[id], style);
+    layout.font.family = getComputedStyle(document.body).fontFamily;
+    if (coarse) layout.dragmode = false; // a finger on a chart scrolls the page
+    drawn.add(id);
+    return Plotly.react(id, data, layout, { responsive: true, displayModeBar: false });
+  }
+
+  // A chart drawn in a hidden panel would get no width, so each is drawn when its panel is shown.
+  function drawPanel(panel) {
+    for (const chart of panel.querySelectorAll(".chart")) {
+      if (drawn.has(chart.id)) Plotly.Plots.resize(chart);
+      else draw(chart.id);
+    }
+  }
+
+  function select(index) {
+    tabs.forEach((tab, i) => {
+      tab.setAttribute("aria-selected", String(i === index));
+      tab.tabIndex = i === index ? 0 : -1;
+      panels[i].classList.toggle("shown", i === index);
+    });
+    tabs[index].scrollIntoView({ block: "nearest", inline: "nearest" });
+    drawPanel(panels[index]);
+  }
+
+  const named = () => Math.max(panels.findIndex((panel) => "#" + panel.id === location.hash), 0);
+
+  tabs.forEach((tab, index) => {
+    tab.addEventListener("click", (event) => {
+      event.preventDefault(); // following the link would scroll the page
+      if (location.hash !== tab.hash) history.pushState(null, "", tab.hash);
+      select(index);
+    });
+    tab.addEventListener("keydown", (event) => {
+      const last = tabs.length - 1;
+      const next = {
+        ArrowRight: index === last ? 0 : index + 1,
+        ArrowLeft: index === 0 ? last : index - 1,
+        Home: 0,
+        End: last,
+        " ": index,
+      }[event.key];
+      if (next === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      history.replaceState(null, "", tabs[next].hash);
+      select(next);
+      tabs[next].focus();
+    });
+  });
+  window.addEventListener("popstate", () => select(named()));
+  window.addEventListener("hashchange", () => select(named()));
+  dark.addEventListener("change", () => drawn.forEach(draw));
+  window.addEventListener("beforeprint", () => panels.forEach(drawPanel));
+
+  document.documentElement.classList.add("scripted");
+  select(named());
+})();

@@ -1,0 +1,426 @@
+"""Bad input, one row per clause of the data rules and per flag of the command line.
+
+Each row makes its files in an empty folder and gives the arguments; `tests/cli/test_bad_input.py`
+asserts exit code 2, the words of the message, one screen without a traceback, and that the folder
+is afterwards what it was before.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cli.tiny import FORGETFUL, pairs, save_tiny, write_rows
+
+GOOD = {"prompt": "Where is the mill?", "chosen": " By the river.", "rejected": " No idea."}
+ASK = [{"role": "user", "content": "Where is the mill?"}]
+CHAT = {
+    "prompt": ASK,
+    "chosen": [{"role": "assistant", "content": "By the river."}],
+    "rejected": [{"role": "assistant", "content": "No idea."}],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a row works: its own empty folder, and what the session made to read.
+
+    folder: current directory of the command. tiny: see `tests/cli/conftest.py`. finished: a run.
+    """
+
+    folder: Path
+    tiny: Path
+    finished: Path
+
+    def write(self, name: str, content: str | bytes) -> str:
+        """A file in the folder."""
+        raw = content.encode() if isinstance(content, str) else content
+        (self.folder / name).write_bytes(raw)
+        return name
+
+    def rows(self, *rows: Any) -> str:
+        """pairs.jsonl: a good row, these, a good row."""
+        write_rows(self.folder / "pairs.jsonl", [GOOD, *rows, pairs(1)[0]])
+        return "pairs.jsonl"
+
+    def copy(self, source: Path, name: str) -> Path:
+        """A copy of a model or run folder, to be spoilt."""
+        return Path(shutil.copytree(source, self.folder / name))
+
+    def train(self, *more: Any, model: Any = None, data: Any = None, out: Any = "run") -> list[Any]:
+        """`collimate train` with these flags, all else good."""
+        return [
+            "train",
+            *("--model", model or self.tiny / "model"),
+            *("--data", data or self.tiny / "pairs.jsonl"),
+            *("--out", out, "--max-steps", 3, "--batch-size", 4, "--no-progress"),
+            *more,
+        ]
+
+    def unfinished(self) -> Path:
+        """The finished run as if it had been killed after its second step."""
+        run = self.copy(self.finished, "run")
+        shutil.rmtree(run / "checkpoints" / "step-00000003")
+        record = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
+        return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bad:
+    """A row: its name, the arguments (made together with the files they name), and the message."""
+
+    name: str
+    argv: Callable[[Place], list[Any]]
+    words: tuple[str, ...]
+
+
+def bad(name: str, argv: Callable[[Place], list[Any]], *words: str) -> Bad:
+    return Bad(name=name, argv=argv, words=words)
+
+
+def row(name: str, value: Any, *words: str, flags: tuple[Any, ...] = ()) -> Bad:
+    """A bad second line of pairs.jsonl."""
+    return bad(
+        name,
+        lambda place: place.train(*flags, data=place.rows(value)),
+        "pairs.jsonl, line 2 (row 1)",
+        "--on-bad-row skip",
+        *words,
+    )
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """The good row with some fields changed; `...` removes one."""
+    return {key: value for key, value in {**GOOD, **changes}.items() if value is not ...}
+
+
+def file(name: str, file: str, content: bytes, *words: str) -> Bad:
+    """A data file that is bad as a whole."""
+    return bad(name, lambda place: place.train(data=place.write(file, content)), file, *words)
+
+
+def flag(name: str, *flags: Any, words: tuple[str, ...]) -> Bad:
+    """A bad value of a flag of `train`."""
+    return bad(name, lambda place: place.train(*flags), *words)
+
+
+def _spoilt(what: str, content: bytes | None) -> Callable[[Place], list[Any]]:
+    """Train on a copy of the model one of whose files is replaced, or removed."""
+
+    def argv(place: Place) -> list[Any]:
+        model = place.copy(place.tiny / "model", "model")
+        (model / what).unlink() if content is None else (model / what).write_bytes(content)
+        return place.train(model="model")
+
+    return argv
+
+
+def _own(code: str, name: str = "loss") -> Callable[[Place], list[Any]]:
+    return lambda place: place.train("--method", f"{place.write('own.py', code)}:{name}")
+
+
+def _config(text: str) -> Callable[[Place], list[Any]]:
+    return lambda place: place.train("--config", place.write("run.toml", text))
+
+
+def _with_template(place: Place, template: str, value: Any) -> list[Any]:
+    save_tiny(place.folder / "chat", chat_template=template)
+    good = write_rows(place.folder / "pairs.jsonl", [CHAT, value])
+    return place.train(model="chat", data=good)
+
+
+def _resumed(*flags: Any, **more: Any) -> Callable[[Place], list[Any]]:
+    def argv(place: Place) -> list[Any]:
+        place.unfinished()
+        return place.train("--checkpoint-every", 1, "--resume", *flags, **more)
+
+    return argv
+
+
+def _torn(place: Place) -> list[Any]:
+    run = place.unfinished()
+    (run / "checkpoints" / "step-00000002" / "model.safetensors").write_bytes(b"torn")
+    return place.train("--checkpoint-every", 1, "--resume")
+
+
+def _full_folder(place: Place) -> list[Any]:
+    (place.folder / "run").mkdir()
+    place.write("run/notes.txt", "mine")
+    return place.train()
+
+
+def _spoilt_record(content: bytes | None) -> Callable[[Place], list[Any]]:
+    def argv(place: Place) -> list[Any]:
+        run = place.copy(place.finished, "run")
+        (run / "run.json").unlink() if content is None else (run / "run.json").write_bytes(content)
+        return ["report", "run"]
+
+    return argv
+
+
+def _score(*flags: Any) -> Callable[[Place], list[Any]]:
+    return lambda place: [
+        "score", "--model", place.tiny / "model", "--data", place.tiny / "pairs.jsonl",
+        "--no-progress", *flags,
+    ]  # fmt: skip
+
+
+def _without_header(place: Place) -> list[Any]:
+    return place.train(data=place.write("pairs.csv", "Where?,Here.,Nowhere.\n"))
+
+
+DATA = [
+    row("missing field", changed(rejected=...), "column 'rejected'"),
+    row("misspelt field", changed(chosen=..., choosen="x"), "did you mean 'choosen'?"),
+    row("null", changed(chosen=None), "field 'chosen'", "got null"),
+    row("wrong type", changed(chosen=3), "expected text", "got 3"),
+    row("line that is no object", [1, 2], "JSON object", "[1, 2]"),
+    row("empty answer", changed(chosen=""), "field 'chosen'", "visible character"),
+    row("empty prompt", changed(prompt=""), "field 'prompt'", "at least one token"),
+    row("chosen equals rejected", changed(rejected=GOOD["chosen"]), "teaches nothing"),
+    row("equal after truncation", changed(chosen=" aaab", rejected=" aaac"),
+        "after truncation", "--max-answer", flags=("--max-answer", 4, "--truncate-answers")),
+    row("prompt and answer too long", changed(prompt="long " * 40), "context of 160 tokens",
+        "--max-prompt"),
+    row("answer too long", changed(chosen=" word" * 12), "max_answer = 40", "got 61",
+        "--truncate-answers", flags=("--max-answer", 40)),
+    row("mixed formats", {"chosen": "Q: a A: b", "rejected": "Q: a A: c"}, "implicit prompt",
+        "split the file by format"),
+    row("thumbs among pairs", {"prompt": "a", "completion": "b", "label": True}, "thumbs"),
+    row("invalid UTF-8", b'{"prompt": "a", "chosen": "caf\xe9", "rejected": "c"}', "0xe9"),
+    row("lone surrogate", b'{"prompt": "a", "chosen": "b\\ud83d", "rejected": "c"}', "U+D83D"),
+    row("NaN", b'{"prompt": "a", "chosen": "b", "rejected": "c", "margin": NaN}',
+        "field 'margin'", "finite number"),
+    row("infinite number", b'{"prompt": "a", "chosen": "b", "rejected": "c", "x": 1e999}',
+        "field 'x'", "got inf"),
+    row("broken JSON line", b'{"prompt": "a", "chosen": "b" "rejected": "c"}', "broken JSON"),
+    row("key twice", b'{"prompt": "a", "chosen": "b", "chosen": "c", "rejected": "d"}',
+        "more than once"),
+    bad("prompt not a prefix after templating",
+        lambda place: _with_template(place, FORGETFUL, {**CHAT, "chosen": [
+            {"role": "assistant", "content": "a"}, *ASK, {"role": "assistant", "content": "b"}]}),
+        "line 2 (row 1)", "begin with the templated prompt"),
+    bad("refused by the template",
+        lambda place: _with_template(
+            place, "{{ raise_exception('no clowns') }}", {**CHAT, "prompt": ASK}),
+        "no clowns"),
+    bad("conversations without a chat template",
+        lambda place: place.train(data=write_rows(place.folder / "pairs.jsonl", [CHAT])),
+        "with a chat template"),
+    bad("ids out of vocabulary",
+        lambda place: place.train(model=_small_vocabulary(place), data=place.rows()),
+        "below the model's vocabulary of 50"),
+    bad("tokenizer without an end",
+        lambda place: place.train("--tokenizer", _endless(place), model=_endless(place)),
+        "end-of-sequence token"),
+    file("truncated gzip", "pairs.jsonl.gz",
+         gzip.compress(b"".join(json.dumps(r).encode() + b"\n" for r in pairs(200)))[:-30], "gzip"),
+    file("empty file", "pairs.jsonl", b"", "is empty"),
+    file("unknown extension", "pairs.xlsx", b"?", ".jsonl", "say the format"),
+    file("broken list", "pairs.json", b'[{"prompt": "a", "chosen"]', "line 1"),
+    file("parquet garbage", "pairs.parquet", b"PAR1 or not", "Parquet"),
+    file("CSV with an open quote", "pairs.csv", b'prompt,chosen,rejected\na,"b,c\n', "quot"),
+    bad("CSV without header", _without_header, "pairs.csv, line 1", "add a header line"),
+    bad("missing file", lambda place: place.train(data="nowhere.jsonl"), "nowhere.jsonl",
+        "expected a file"),
+    bad("folder for a file", lambda place: place.train(data=place.tiny), "got a folder"),
+    bad("all rows bad, skipped",
+        lambda place: place.train("--on-bad-row", "skip", data=str(write_rows(
+            place.folder / "pairs.jsonl", [changed(chosen="")] * 3))),
+        "at least one good row", "empty answer 3"),
+    bad("bad evaluation file",
+        lambda place: place.train("--evaluation", place.rows(changed(chosen=""))),
+        "pairs.jsonl, line 2", "field 'chosen'"),
+]  # fmt: skip
+
+
+def _small_vocabulary(place: Place) -> str:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig.from_pretrained(place.tiny / "model", vocab_size=50)
+    LlamaForCausalLM(config).save_pretrained(place.folder / "small")
+    for path in (place.tiny / "model").glob("tokenizer*"):
+        shutil.copy(path, place.folder / "small")
+    return "small"
+
+
+def _endless(place: Place) -> str:
+    """The model without any end-of-sequence token, in its tokenizer or its configs."""
+    model = place.folder / "endless"
+    if model.exists():
+        return "endless"
+    place.copy(place.tiny / "model", "endless")
+    for name, keys in {
+        "config.json": ("eos_token_id", "pad_token_id"),
+        "generation_config.json": ("eos_token_id", "pad_token_id"),
+        "tokenizer_config.json": ("eos_token", "pad_token"),
+    }.items():
+        content = json.loads((model / name).read_text())
+        for key in keys:
+            content.pop(key, None)
+        (model / name).write_text(json.dumps(content))
+    return "endless"
+
+
+SETTINGS = [
+    flag("epochs 0", "--epochs", 0, words=("epochs", "above 0", "got 0")),
+    flag("epochs infinite", "--epochs", "inf", words=("epochs", "finite")),
+    flag("max steps 0", "--max-steps", 0, words=("max_steps", "at least 1")),
+    flag("batch size 0", "--batch-size", 0, words=("batch_size", "at least 1", "got 0")),
+    flag("batch size a word", "--batch-size", "many", words=("--batch-size", "many")),
+    flag("limit -1", "--limit", -1, words=("limit", "at least 1")),
+    flag("learning rate negative", "--learning-rate", -1e-5, words=("learning_rate", "above 0")),
+    flag("learning rate NaN", "--learning-rate", "nan", words=("learning_rate", "finite", "nan")),
+    flag("unknown schedule", "--schedule", "cosin", words=("schedule", "did you mean 'cosine'?")),
+    flag("warmup 1.5", "--warmup", 1.5, words=("warmup", "[0.0, 1.0)", "got 1.5")),
+    flag("weight decay negative", "--weight-decay", -0.1, words=("weight_decay", "got -0.1")),
+    flag("gradient norm 0", "--max-gradient-norm", 0, words=("max_gradient_norm", "above 0")),
+    flag("unknown precision", "--precision", "fp16", words=("precision", "fp32, bf16")),
+    flag("unknown device", "--device", "gpu", words=("device", "auto, cuda, mps, cpu")),
+    flag("LoRA rank 0", "--lora-rank", 0, words=("lora_rank", "at least 1")),
+    flag("LoRA alpha NaN", "--lora-rank", 2, "--lora-alpha", "nan", words=("lora_alpha", "nan")),
+    flag("max prompt 0", "--max-prompt", 0, words=("max_prompt", "at least 1")),
+    flag("max answer 0", "--max-answer", 0, words=("max_answer", "at least 1")),
+    flag("truncation to nothing", "--truncate-answers", words=("truncate_answers", "max_answer")),
+    flag("unknown treatment of bad rows", "--on-bad-row", "ignore", words=("stop, skip",)),
+    flag("seed negative", "--seed", -1, words=("seed", "at least 0")),
+    flag("log every 0", "--log-every", 0, words=("log_every", "at least 1")),
+    flag("evaluate every 0", "--evaluate-every", 0, words=("evaluate_every", "at least 1")),
+    flag("checkpoint every 0", "--checkpoint-every", 0, words=("checkpoint_every",)),
+    flag("keep 0", "--keep", 0, words=("keep", "at least 1", "got 0")),
+    flag("samples negative", "--samples", -1, words=("samples", "at least 0")),
+    flag("tokens 0", "--tokens-per-micro-batch", 0, words=("tokens_per_micro_batch",)),
+    flag("unknown tracker", "--trackers", "wandbb", words=("wandbb",)),
+    flag("dropout with a value", "--dropout=3", words=("--dropout",)),
+    flag("no such flag", "--leraning-rate", 1, words=("did you mean '--learning-rate'?",)),
+    flag("progress with a value", "--progress=maybe", words=("--progress",)),
+    flag("report with a value", "--report=maybe", words=("--report",)),
+    flag("remote code with a value", "--trust-remote-code=1", words=("--trust-remote-code",)),
+    bad("cache that is a file",
+        lambda place: place.train("--cache", place.write("cache", "?")), "cache"),
+]  # fmt: skip
+
+METHODS = [
+    flag("unknown method", "--method", "dop", words=("'dop'", "did you mean 'dpo'?", "ipo")),
+    flag("unknown parameter", "--param", "bta=1", words=("'bta'", "did you mean 'beta'?")),
+    flag("beta 0", "--beta", 0, words=("beta", "above 0", "got 0")),
+    flag("beta negative", "--beta", -1, words=("beta", "above 0", "got -1")),
+    flag("beta NaN", "--beta", "nan", words=("beta", "finite", "nan")),
+    flag("beta a word", "--beta", "small", words=("beta", "number", "'small'")),
+    flag("beta twice", "--beta", 1, "--param", "beta=2", words=("keep one",)),
+    flag("parameter without a value", "--param", "beta", words=("NAME=VALUE", "'beta'")),
+    flag("label smoothing 0.7", "--method", "cdpo", "--param", "label_smoothing=0.7",
+         words=("label_smoothing", "0.7")),
+    flag("unknown divergence", "--method", "f_dpo", "--param", "divergence=jensen",
+         words=("unknown divergence 'jensen'", "jensen_shannon")),
+    flag("divergence without its number", "--method", "f_dpo", "--param", "divergence=alpha",
+         words=("alpha(a)",)),
+    flag("divergence with two numbers", "--method", "f_dpo", "--param", "divergence=alpha(1,2)",
+         words=("alpha(1,2)", "too many")),
+    flag("divergence that is code", "--method", "f_dpo", "--param",
+         "divergence=__import__('os').system('true')", words=("must be a name",)),
+    flag("illegal composition", "--method", "f_dpo", "--param", "divergence=alpha(-0.5)",
+         words=("f'(0+)", "use reverse_kl")),
+    flag("method file missing", "--method", "nowhere.py:f", words=("no method file nowhere.py",)),
+    bad("method file without a name",
+        lambda place: place.train("--method", place.write("own.py", "x = 1\n")), "FILE.py:NAME"),
+    bad("method not in the file", _own("def lose(view): return 0\n"), "no 'loss'",
+        "did you mean 'lose'?"),
+    bad("method not callable", _own("loss = 3\n"), "must be a function", "got int"),
+    bad("syntax error in the file", _own("def loss(view)\n    return 1\n"), "own.py, line 1",
+        "def loss(view)"),
+    bad("file that fails", _own("import nothing_of_the_kind\n"), "nothing_of_the_kind", "line 1"),
+    bad("mean instead of values", _own("def loss(view): return view.policy_chosen.mean()\n"),
+        "one value per pair", "leave the mean to the engine"),
+    bad("method that fails", _own("def loss(view):\n    return 1 / 0\n"), "ZeroDivisionError",
+        "line 2: return 1 / 0"),
+    bad("method of no pairs", _own("def loss(): return 3\n"), "must return a Method", "got int"),
+]  # fmt: skip
+
+PLACES = [
+    bad("nothing given", lambda place: ["train"], "--model, --data, --out"),
+    bad("model folder missing", lambda place: place.train(model="nowhere"), "no model folder",
+        "hub:owner/name"),
+    bad("model without weights", _spoilt("model.safetensors", None), "cannot load", "'model'"),
+    bad("corrupt weights", _spoilt("model.safetensors", b"\x08" + b"\0" * 20), "cannot load"),
+    bad("corrupt config", _spoilt("config.json", b"{"), "cannot load", "'model'"),
+    bad("corrupt tokenizer", _spoilt("tokenizer.json", b"{"), "cannot load a tokenizer"),
+    bad("no tokenizer", lambda place: place.train(
+        "--tokenizer", place.copy(place.tiny / "model", "t").rename(place.folder / "u")
+        .joinpath("nowhere")), "nowhere"),
+    bad("reference missing", lambda place: place.train("--reference", "nowhere"),
+        "no model folder"),
+    bad("folder not empty", _full_folder, "not an empty folder"),
+    bad("out is a file", lambda place: place.train(out=place.write("run", "?")),
+        "not an empty folder"),
+    bad("out below a file",
+        lambda place: place.train(out=f"{place.write('file', '?')}/run"), "file/run"),
+    bad("run already there",
+        lambda place: place.train(out=place.copy(place.finished, "run")), "already holds a run",
+        "--resume"),
+    bad("resume of nothing", lambda place: place.train("--resume"), "holds no run"),
+    bad("resume of a finished run",
+        lambda place: place.train("--resume", out=place.copy(place.finished, "run")),
+        "is finished", "another folder"),
+    bad("resume with another seed", _resumed("--seed", 7), "belongs to another run"),
+    bad("resume with another method", _resumed("--beta", 0.7), "belongs to another run"),
+    bad("resume with a torn checkpoint", _torn, "damaged", "the one before"),
+    bad("config missing", lambda place: place.train("--config", "no.toml"), "no.toml"),
+    bad("config with an unknown key", _config("batchsize = 2\n"), "run.toml", "'batchsize'",
+        "did you mean 'batch_size'?"),
+    bad("config with dashes", _config("batch-size = 2\n"), "underscores"),
+    bad("config with a wrong type", _config('batch_size = "2"\n'), "run.toml, key 'batch_size'",
+        "whole number", "'2'"),
+    bad("config with a fraction", _config("keep = 1.5\n"), "'keep'", "whole number"),
+    bad("config with a number for a flag", _config("dropout = 1\n"), "true or false"),
+    bad("config that is no TOML", _config("batch_size: 2\n"), "run.toml", "line 1"),
+    bad("config with an unknown parameter", _config('[method]\nname = "dpo"\ntemp = 2\n'),
+        "method 'dpo' has no parameter 'temp'"),
+    bad("config without a method name", _config("[method]\nbeta = 2\n"), "name ="),
+    bad("config with a bad value", _config("warmup = 2.0\n"), "warmup", "got 2.0"),
+]  # fmt: skip
+
+OTHERS = [
+    bad("no such command", lambda place: ["trian"], "did you mean 'train'?"),
+    bad("report on no run", lambda place: ["report", place.tiny], "no run.json"),
+    bad("report on nothing", lambda place: ["report", "nowhere"], "not a folder"),
+    bad("corrupt record", _spoilt_record(b'{"schema_version": 1,'), "must be JSON"),
+    bad("record of the future", _spoilt_record(b'{"schema_version": 99}'), "schema_version", "99"),
+    bad("record lost", _spoilt_record(None), "no run.json"),
+    bad("report without a run", lambda place: ["report"], "RUN"),
+    bad("export of nothing", lambda place: ["export", place.folder, "--out", "x"],
+        "holds no model"),
+    bad("export over a folder",
+        lambda place: ["export", place.finished, "--out", _full_folder(place) and "run"],
+        "not an empty folder"),
+    bad("export merge without an adapter",
+        lambda place: ["export", place.finished, "--out", "x", "--merge"], "no adapter to merge"),
+    bad("cite unknown", lambda place: ["cite", "dop"], "did you mean 'dpo'?"),
+    bad("score without a model", lambda place: ["score", "--data", "x"], "--model"),
+    bad("score over a file",
+        lambda place: _score("--out", place.write("s.jsonl", "mine"))(place), "--force"),
+    bad("score into nowhere", _score("--out", "a/b/s.jsonl"), "does not exist"),
+    bad("score with an unknown device", _score("--device", "gpu"), "auto, cuda, mps, cpu"),
+    bad("score with limit 0", _score("--limit", 0), "limit", "at least 1"),
+    bad("score against nothing", _score("--reference", "nowhere", "--out", "s.jsonl"), "nowhere"),
+    bad("score of a bad row",
+        lambda place: _score("--data", place.rows(changed(chosen="")), "--out", "s.jsonl")(place),
+        "line 2"),
+    bad("check of nothing", lambda place: ["check", "nowhere.jsonl"], "nowhere.jsonl"),
+    bad("check with tokens but no model",
+        lambda place: ["check", place.rows(), "--max-prompt", 3], "--model"),
+    bad("check with a model that is none",
+        lambda place: ["check", place.rows(), "--model", place.folder], "tokenizer"),
+    bad("check with epochs 0", lambda place: ["check", place.rows(), "--epochs", 0], "epochs"),
+    bad("check with a corrupt config",
+        lambda place: ["check", place.rows(), "--model",
+                       _spoilt("config.json", b"{")(place)[2]], "cannot"),
+]  # fmt: skip
+
+BAD_INPUT = [*DATA, *SETTINGS, *METHODS, *PLACES, *OTHERS]

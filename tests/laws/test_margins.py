@@ -1,0 +1,166 @@
+"""Laws of margins, over every instance in the package and every divergence they are legal with."""
+
+import math
+from operator import attrgetter
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from collimate import margins
+from collimate._checks import BadComposition
+from collimate._types import PairLogProbs
+from collimate.divergences import alpha, forward_kl, jensen_shannon, reverse_kl
+from collimate.margins import Margin
+
+ALL = [m for m in vars(margins).values() if isinstance(m, Margin)]
+STEEP = [forward_kl, alpha(0.3), alpha(0.5), alpha(1.0), alpha(2.0), alpha(3.0)]
+MILD = [reverse_kl, jensen_shannon, alpha(0.0)]
+
+every = pytest.mark.parametrize("margin", ALL, ids=attrgetter("name"))
+each = pytest.mark.parametrize("divergence", MILD + STEEP, ids=attrgetter("name"))
+steep = pytest.mark.parametrize("divergence", STEEP, ids=attrgetter("name"))
+
+
+def view_of(chosen, rejected, dtype=torch.float64):
+    """Pairs with the given log-ratios, on references that are all different."""
+    chosen, rejected = torch.as_tensor(chosen, dtype=dtype), torch.as_tensor(rejected, dtype=dtype)
+    reference = -torch.arange(1, len(chosen) + 1, dtype=dtype)
+    return PairLogProbs(
+        policy_chosen=chosen + reference,
+        policy_rejected=rejected + 2 * reference,
+        reference_chosen=reference,
+        reference_rejected=2 * reference,
+        chosen_tokens=torch.full_like(chosen, 3),
+        rejected_tokens=torch.full_like(chosen, 5),
+    )
+
+
+def swapped(view):
+    return PairLogProbs(
+        policy_chosen=view.policy_rejected,
+        policy_rejected=view.policy_chosen,
+        reference_chosen=view.reference_rejected,
+        reference_rejected=view.reference_chosen,
+        chosen_tokens=view.rejected_tokens,
+        rejected_tokens=view.chosen_tokens,
+    )
+
+
+@every
+@each
+def test_swapping_the_answers_flips_the_sign(margin, divergence):
+    view = view_of(torch.linspace(-100, 30, 12), torch.linspace(40, -90, 12))
+    h = margin(view, divergence=divergence)
+    assert (h != 0).all()
+    assert torch.equal(margin(swapped(view), divergence=divergence), -h)
+
+
+@each
+def test_log_ratio_gap_is_the_difference_of_slopes_above_the_knee(divergence):
+    chosen, rejected = torch.tensor([0.5, -3.0, 10.0, -9.9]), torch.tensor([2.0, -7.0, -8.0, 0.0])
+    h = margins.log_ratio_gap(view_of(chosen, rejected), divergence=divergence)
+    want = divergence.f_prime(chosen.double()) - divergence.f_prime(rejected.double())
+    assert_close(h, want, rtol=1e-12, atol=0)
+
+
+@each
+def test_log_ratio_gap_rises_with_the_chosen_and_falls_with_the_rejected(divergence):
+    u = torch.linspace(-1000, 5, 200, dtype=torch.float64)
+    zero = torch.zeros_like(u)
+    up = margins.log_ratio_gap(view_of(u, zero), divergence=divergence)
+    down = margins.log_ratio_gap(view_of(zero, u), divergence=divergence)
+    assert (up.diff() > 0).all()
+    assert (down.diff() < 0).all()
+
+
+def _reward(u, divergence):
+    """The implicit reward of a log-ratio, f'(e^u) or its continuation."""
+    view = view_of(u, torch.zeros_like(u))
+    view = PairLogProbs(  # without a reference, so that no rounding hides what is measured
+        policy_chosen=u,
+        policy_rejected=torch.zeros_like(u),
+        reference_chosen=torch.zeros_like(u),
+        reference_rejected=torch.zeros_like(u),
+    )
+    counted = margins.log_ratio_gap.measure(view, divergence=divergence)["linear_continuation"]
+    return margins.log_ratio_gap(view, divergence=divergence), counted
+
+
+@steep
+def test_exploding_slope_continues_linearly_and_is_counted(divergence):
+    u = torch.linspace(-300, 0, 3001, dtype=torch.float64)
+    h, counted = _reward(u, divergence)
+    assert counted.dtype == u.dtype
+    first, last = int(counted.sum()), len(u)  # the smallest u are the ones that are counted
+    assert counted[:first].all()
+    assert not counted[first:last].any()
+    knee = u[first].item()
+    if divergence.name in ("forward_kl", "alpha(0.3)", "alpha(0.5)", "alpha(1)"):
+        assert knee == pytest.approx(-60, abs=0.11)
+    else:  # sooner, so that float32 holds the value
+        assert -60 < knee < -15
+    bends = h.diff().diff().abs() / h.abs()[1:-1]
+    assert (bends[: first - 2] < 1e-12).all()
+    assert (bends[first + 1 : last - 100] > 1e-6).all()
+    assert_close(h[first:], divergence.f_prime(u[first:]), rtol=1e-12, atol=0)
+
+
+@steep
+def test_value_and_slope_are_continuous_at_the_knee(divergence):
+    grid = torch.linspace(-100, -10, 90001, dtype=torch.float64)
+    knee = grid[int(_reward(grid, divergence)[1].sum())].item()
+    u = torch.tensor([knee - 2e-3, knee + 1e-3], dtype=torch.float64, requires_grad=True)
+    h, counted = _reward(u, divergence)
+    assert counted.tolist() == [1, 0]
+    (slope,) = torch.autograd.grad(h.sum(), u)
+    assert h[0].item() == pytest.approx(h[1].item(), rel=0.02)
+    assert slope[0].item() == pytest.approx(slope[1].item(), rel=0.02)
+
+
+@pytest.mark.parametrize("divergence", MILD, ids=attrgetter("name"))
+def test_mild_slopes_are_never_continued(divergence):
+    u = torch.tensor([-1000.0, -61.0, 0.0], dtype=torch.float64)
+    h, counted = _reward(u, divergence)
+    assert not counted.any()
+    assert_close(h, divergence.f_prime(u), rtol=1e-14, atol=0)
+
+
+@every
+@each
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_finite_with_finite_gradients_to_a_thousand_nats(margin, divergence, dtype):
+    u = torch.tensor([1000.0, -1000.0, 1000.0, -1000.0, 0.0, -60.0, -59.9], dtype=dtype)
+    v = torch.tensor([1000.0, -1000.0, -1000.0, 1000.0, -1000.0, 1.0, -60.1], dtype=dtype)
+    view = view_of(u, v, dtype)
+    view.policy_chosen.requires_grad_()
+    view.policy_rejected.requires_grad_()
+    h = margin(view, divergence=divergence)
+    slopes = torch.autograd.grad(h.sum(), (view.policy_chosen, view.policy_rejected))
+    assert h.dtype == dtype
+    for numbers in (h, *slopes):
+        assert numbers.isfinite().all()
+    assert (slopes[0] >= 0).all()
+    assert (slopes[1] <= 0).all()
+
+
+@every
+def test_missing_reference_is_named(margin):
+    if not margin.needs.reference:
+        return
+    alone = PairLogProbs(policy_chosen=torch.zeros(1), policy_rejected=torch.zeros(1))
+    with pytest.raises(BadComposition, match="reference_chosen"):
+        margin(alone, divergence=reverse_kl)
+
+
+@every
+def test_targets_are_finite_and_free_of_the_policy(margin):
+    view = view_of([1.0, 2.0], [0.0, 5.0])
+    moved = view_of([-1.0, 7.0], [3.0, 0.0])
+    for a, b in zip(
+        torch.as_tensor(margin.target(view)).reshape(-1),
+        torch.as_tensor(margin.target(moved)).reshape(-1),
+        strict=True,
+    ):
+        assert math.isfinite(a)
+        assert a == b
