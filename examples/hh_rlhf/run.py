@@ -75,7 +75,7 @@ def pretrain(
     length: int = 256,
     batch: int = 16,
 ) -> tuple[int, float]:
-    """Next-token training on random windows until the time is up; returns steps and the last mean loss."""
+    """Next-token training on random windows until time is up; returns steps and a mean loss."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01, fused=True)
     began, step, smooth = time.time(), 0, float("nan")
@@ -176,7 +176,8 @@ def main() -> None:
         truncate_answers=True,
     )
     command = (
-        "python examples/hh_rlhf/run.py --data ../shared/data/hh_harmless_base/test.jsonl.gz --out runs/hh"
+        "python examples/hh_rlhf/run.py --out runs/hh"
+        " --data ../shared/data/hh_harmless_base/test.jsonl.gz"
         f" --pretrain-seconds {arguments.pretrain_seconds:g} --epochs {arguments.epochs:g}"
         f" --learning-rate {arguments.learning_rate:g}"
     )

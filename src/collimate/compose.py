@@ -278,12 +278,12 @@ def _couples_in(function: Callable[[PairLogProbs], Tensor], generator: torch.Gen
         return low + (high - low) * unit
 
     fields: dict[str, Any] = {
-        "policy_chosen": draw(-20, 0),
-        "policy_rejected": draw(-20, 0),
-        "reference_chosen": draw(-20, 0),
-        "reference_rejected": draw(-20, 0),
-        "chosen_tokens": draw(1, 9).round(),
-        "rejected_tokens": draw(1, 9).round(),
+        "policy_chosen": draw(-20.0, 0.0),
+        "policy_rejected": draw(-20.0, 0.0),
+        "reference_chosen": draw(-20.0, 0.0),
+        "reference_rejected": draw(-20.0, 0.0),
+        "chosen_tokens": draw(1.0, 9.0).round(),
+        "rejected_tokens": draw(1.0, 9.0).round(),
     }
     try:
         together = function(PairLogProbs(**fields))

@@ -68,7 +68,7 @@ def _method(path: Path, value: Any) -> tuple[str | None, dict[str, Any]]:
     name = parameters.pop("name", None)
     if not isinstance(name, str):
         raise BadConfig(
-            f"{path}, table [method]: expected name = \"...\" (a preset, or my_file.py:function), "
+            f'{path}, table [method]: expected name = "..." (a preset, or my_file.py:function), '
             f"got {'none' if name is None else repr(name)}"
         )
     return name, parameters

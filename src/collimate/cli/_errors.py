@@ -41,7 +41,9 @@ def screen(text: str, *, width: int) -> str:
     """
     width = min(max(width, 40), 100)
     # Widths count printable characters only: a file may say anything.
-    plain = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    plain = "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
     lines = [
         line
         for number, paragraph in enumerate(plain.splitlines())

@@ -66,9 +66,7 @@ class Setting:
         try:
             return {"whole": int, "number": float}.get(self.kind, str)(text)
         except ValueError:
-            raise BadConfig(
-                f"{self.flag} must be {EXPECTED[self.kind]}, got '{text}'"
-            ) from None
+            raise BadConfig(f"{self.flag} must be {EXPECTED[self.kind]}, got '{text}'") from None
 
     @property
     def flag(self) -> str:
@@ -153,7 +151,13 @@ def _setting(name: str, hint: Any, default: Any) -> Setting:
         return Setting(name=name, kind="choice", default=default, choices=get_args(first))
     if get_origin(first) is tuple:
         return Setting(name=name, kind="texts", default=default)
-    kinds: Mapping[Any, Kind] = {bool: "flag", int: "whole", float: "number", str: "text", Path: "text"}
+    kinds: Mapping[Any, Kind] = {
+        bool: "flag",
+        int: "whole",
+        float: "number",
+        str: "text",
+        Path: "text",
+    }
     return Setting(name=name, kind=kinds[first], default=default)
 
 

@@ -95,9 +95,7 @@ def part(axis: str, text: str) -> Any:
         raise BadConfig(f"{axis} must be a name such as {_examples(known)}, got '{text}'")
     name = match["name"]
     if name not in known:
-        raise BadConfig(
-            f"unknown {axis} '{name}'; known: {_examples(known)}{nearest(name, known)}"
-        )
+        raise BadConfig(f"unknown {axis} '{name}'; known: {_examples(known)}{nearest(name, known)}")
     found = known[name]
     if not inspect.isfunction(found):
         if match["arguments"] is not None:

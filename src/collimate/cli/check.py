@@ -15,13 +15,13 @@ SHOWN_PER_REASON = 3
 
 
 def command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="preference pairs", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="preference pairs", show_default=False)
+    ],
     model: Annotated[
         str | None, typer.Option(metavar="DIR", help="only its tokenizer and config are read")
     ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(metavar="DIR", help="unset: the model's")
-    ] = None,
+    tokenizer: Annotated[str | None, typer.Option(metavar="DIR", help="unset: the model's")] = None,
     max_prompt: Annotated[int | None, typer.Option(help=HELP["max_prompt"])] = None,
     max_answer: Annotated[int | None, typer.Option(help=HELP["max_answer"])] = None,
     truncate_answers: Annotated[

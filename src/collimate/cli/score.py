@@ -26,10 +26,10 @@ def command(
         Path | None, typer.Option(metavar="FILE.jsonl", help="unset: standard output")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace --out if it is there")] = False,
-    tokens: Annotated[bool, typer.Option("--tokens", help="add the log-prob of each token")] = False,
-    tokenizer: Annotated[
-        str | None, typer.Option(metavar="DIR", help="unset: the model's")
-    ] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="add the log-prob of each token")
+    ] = False,
+    tokenizer: Annotated[str | None, typer.Option(metavar="DIR", help="unset: the model's")] = None,
     max_prompt: Annotated[int | None, typer.Option(help=HELP["max_prompt"])] = None,
     max_answer: Annotated[int | None, typer.Option(help=HELP["max_answer"])] = None,
     truncate_answers: Annotated[
@@ -40,9 +40,7 @@ def command(
     ] = "stop",
     limit: Annotated[int | None, typer.Option(help=HELP["limit"])] = None,
     precision: Annotated[str, typer.Option(metavar="fp32|bf16", help=HELP["precision"])] = "fp32",
-    device: Annotated[
-        str, typer.Option(metavar="auto|cuda|mps|cpu", help=HELP["device"])
-    ] = "auto",
+    device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu", help=HELP["device"])] = "auto",
     tokens_per_micro_batch: Annotated[
         int, typer.Option(help=HELP["tokens_per_micro_batch"])
     ] = 4096,

@@ -19,7 +19,10 @@ PACKAGES = ("transformers", "tokenizers", "accelerate", "peft", "safetensors", "
 REPORT_PACKAGES = ("jinja2", "plotly")
 
 _OPTIONS: Mapping[str, tuple[Any, Any]] = {
-    "config": (Path, typer.Option("--config", metavar="FILE.toml", help="the same names; flags win")),
+    "config": (
+        Path,
+        typer.Option("--config", metavar="FILE.toml", help="the same names; flags win"),
+    ),
     "model": (str, typer.Option("--model", metavar="DIR", help="folder, or hub:owner/name")),
     "data": (str, typer.Option("--data", metavar="FILE", help="preference pairs")),
     "out": (Path, typer.Option("--out", metavar="DIR", help="run folder; new, unless --resume")),
@@ -115,7 +118,7 @@ def _require_complete(values: Mapping[str, Any]) -> None:
         flags = ", ".join(f"--{name}" for name in missing)
         raise BadConfig(
             f"train needs {flags}: give {'it as a flag' if len(missing) == 1 else 'them as flags'} "
-            f"or as {', '.join(missing)} = \"...\" in the config file"
+            f'or as {", ".join(missing)} = "..." in the config file'
         )
 
 

@@ -35,8 +35,7 @@ _LOAD_ERRORS = (
 
 
 def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False) -> nn.Module:
-    """A causal language model in float32 from a folder (plain or adapter) or `hub:owner/name`;
-    an object as it is.
+    """A causal language model in float32: from a folder, `hub:owner/name`, or an object as it is.
 
     Weights are read from safetensors only, never from pickles, and remote code runs only on
     request.

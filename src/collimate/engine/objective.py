@@ -1,4 +1,4 @@
-"""The objective of a step: Σ over parts and terms of c · Σ values·weight / Σ weight, over the whole step."""
+"""The objective of a step: Σ over parts and terms of c · Σ values·weight / Σ weight."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def denominators_of(objective: Objective, batch: Batch, states: Sequence[State])
     Weights never depend on the policy, so they are known before the first forward pass.
     """
     stand_in = torch.full_like(batch.log_prob, -1.0) if batch.reference is None else batch.reference
-    data = replace(batch, log_prob=stand_in.detach(), signals=dict.fromkeys(batch.signals, stand_in))
+    data = replace(
+        batch, log_prob=stand_in.detach(), signals=dict.fromkeys(batch.signals, stand_in)
+    )
     return {
         (i, name): term.weight.detach().sum()
         for i, part in enumerate(objective.parts)

@@ -15,7 +15,10 @@ from collimate.engine.tiny import END
 
 TOPICS = ("rain", "bread", "stars", "music")
 TONES = ("kindly", "briefly", "boldly", "drily")
-WORDS = tuple(["soft", "warm", "clear", "slow", "bright", "plain", "deep", "quick", "old", "sweet", "sharp", "calm"])
+WORDS = (
+    *("soft", "warm", "clear", "slow", "bright", "plain"),
+    *("deep", "quick", "old", "sweet", "sharp", "calm"),
+)
 PROMPTS = tuple(f"{topic} {tone}" for topic, tone in product(TOPICS, TONES))
 ANSWERS = tuple(" ".join(words) for words in product(WORDS, repeat=3))
 

@@ -213,7 +213,10 @@ def _tabular(world: World, method: Method) -> float:
 
 
 def _table(outcomes: Sequence[Outcome]) -> list[str]:
-    head = f"{'method':<18}{'KL':>8}{'reward':>9}{'of frontier gain':>18}{'outside':>10}{'TV':>8}{'tabular TV':>12}"
+    head = (
+        f"{'method':<18}{'KL':>8}{'reward':>9}{'of frontier gain':>18}{'outside':>10}"
+        f"{'TV':>8}{'tabular TV':>12}"
+    )
     return [head] + [
         f"{o.name:<18}{o.kl:>8.3f}{o.reward:>9.3f}{o.share_of_gain:>18.3f}{o.outside:>10.4f}"
         f"{o.tv:>8.3f}{o.tabular_tv:>12.1e}"
