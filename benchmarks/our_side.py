@@ -31,7 +31,7 @@ BETA = 0.1
 END = 1  # the end-of-sequence id of common.py's tokenizer
 LEARNING_RATE = 1e-5
 NOISE = 0.05  # of each weight: a policy that differs from its reference
-CHECKED = 8  # pairs whose log-probs are compared
+CHECKED = 4  # pairs whose log-probs are compared
 
 Ids = tuple[list[int], list[int], list[int]]
 

@@ -383,6 +383,8 @@ PLACES = [
     bad("config with an unknown parameter", _config('[method]\nname = "dpo"\ntemp = 2\n'),
         "method 'dpo' has no parameter 'temp'"),
     bad("config without a method name", _config("[method]\nbeta = 2\n"), "name ="),
+    bad("config with an unknown choice", _config('device = "gpu"\n'), "run.toml, key 'device'",
+        "one of auto, cuda, mps, cpu", "'gpu'"),
     bad("config with a bad value", _config("warmup = 2.0\n"), "warmup", "got 2.0"),
 ]  # fmt: skip
 

@@ -118,8 +118,8 @@ def test_weights_of_the_data_reach_a_function_method():
         (lambda v: v.policy_chosen / v.chosen_tokens, "example"),
         (lambda v: v.policy_chosen - v.policy_chosen.mean(), "batch"),
         (lambda v: v.policy_chosen.sort().values, "batch"),
-        (lambda v: v.policy_chosen - v.log_ratios()[0].mean().clamp(min=0), "batch"),
-        (lambda v: v.policy_chosen - v.log_ratios()[0].mean().clamp(max=0), "batch"),
+        (lambda v: v.policy_chosen - v.log_ratios()[0].mean().clamp(min=2), "batch"),
+        (lambda v: v.policy_chosen - v.log_ratios()[0].mean().clamp(max=-2), "batch"),
         (lambda v: v.policy_chosen * v.columns["rater"], "batch"),  # unmeasurable: the safe answer
     ],
     ids=["own", "tokens", "mean", "sort", "clamp", "clamp below", "columns"],

@@ -40,9 +40,7 @@ def test_help_lists_every_command(collimate: Collimate) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_its_options_explained(
-    name: str, collimate: Collimate
-) -> None:
+def test_every_command_has_help_with_its_options_explained(name: str, collimate: Collimate) -> None:
     done = collimate(name, "--help")
     assert done.code == 0
     assert f"Usage: collimate {name}" in done.out
@@ -403,9 +401,10 @@ def test_check_lists_bad_rows_by_reason_and_exits_with_2(
 
 def test_the_prediction_counts_the_work_of_a_plain_forward() -> None:
     """Twice the weights per token, and attention: what a hand count of a small Llama gives."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     from collimate._types import Answer, Example
     from collimate.jobs import _predict
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         vocab_size=50, hidden_size=8, intermediate_size=16, num_hidden_layers=3,
@@ -414,9 +413,7 @@ def test_the_prediction_counts_the_work_of_a_plain_forward() -> None:
     model = LlamaForCausalLM(config)
     ids = np.arange(4)
     example = Example(prompt=ids, answers=(Answer(ids=ids[:2]), Answer(ids=ids[:3])), row=0)
-    found = _predict.predict(
-        model, [example], epochs=1.0, batch_size=1, tokens_per_micro_batch=16
-    )
+    found = _predict.predict(model, [example], epochs=1.0, batch_size=1, tokens_per_micro_batch=16)
     body = model.num_parameters() - 2 * 50 * 8
     visible = 10 + (8 + 3) + (12 + 6)
     forward = 2 * body * 9 + 4 * 3 * 8 * visible
@@ -427,9 +424,7 @@ def test_the_prediction_counts_the_work_of_a_plain_forward() -> None:
 # report, export, demo
 
 
-def test_report_writes_the_page_again(
-    collimate: Collimate, finished: Path, tmp_path: Path
-) -> None:
+def test_report_writes_the_page_again(collimate: Collimate, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "report.html").unlink()
     done = collimate("report", "run")

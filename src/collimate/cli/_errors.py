@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import Any
+from typing import Any, cast
 
 import typer
 
 from collimate._checks import nearest
 
-UsageError = typer.BadParameter.__mro__[2]
+UsageError = cast(type[Exception], typer.BadParameter.__mro__[2])
 """The base of what typer raises about arguments; it has no public name of its own."""
 
 LONGEST_WORD = 1000  # characters; what is longer is no path

@@ -111,7 +111,9 @@ def _method(name: str, thing: Any, parameters: Mapping[str, Any]) -> AnyMethod |
             f"{type(made).__name__}; a loss takes PairLogProbs as its first parameter"
         )
     given = bind(f"'{name}'", thing, parameters, skip=1)
-    return Method.of(functools.update_wrapper(functools.partial(thing, **given), thing))
+    with_parameters: Any = functools.partial(thing, **given)
+    functools.update_wrapper(with_parameters, thing)  # its name is the method's
+    return Method.of(with_parameters)
 
 
 def _required(name: str, function: Callable[..., Any]) -> int:

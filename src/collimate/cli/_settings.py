@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from collimate._checks import BadConfig
+from collimate._checks import BadConfig, nearest
 from collimate.jobs.settings import FULL_LEARNING_RATE, LORA_LEARNING_RATE, TrainSettings
 
 Kind = Literal["flag", "whole", "number", "text", "choice", "texts"]
@@ -62,7 +62,13 @@ class Setting:
     choices: tuple[str, ...] = ()
 
     def read(self, text: str) -> Any:
-        """The text of a flag as the setting takes it. Errors: BadConfig for a number that is none."""
+        """The text of a flag as the setting takes it.
+
+        Errors: BadConfig for a number that is none, and for a choice that is not offered.
+        """
+        if self.choices and text not in self.choices:
+            offered = f"{', '.join(self.choices)}, got '{text}'{nearest(text, self.choices)}"
+            raise BadConfig(f"{self.flag} must be one of {offered}")
         try:
             return {"whole": int, "number": float}.get(self.kind, str)(text)
         except ValueError:
@@ -81,11 +87,14 @@ class Setting:
             return value
         if self.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        if self.kind in ("text", "choice") and isinstance(value, str):
+        if self.kind == "text" and isinstance(value, str):
+            return value
+        if self.kind == "choice" and value in self.choices:
             return value
         if self.kind == "texts" and _is_texts(value):
             return tuple(value)
-        raise ValueError(EXPECTED[self.kind])
+        one_of = f"one of {', '.join(self.choices)}" if self.choices else ""
+        raise ValueError(one_of or EXPECTED[self.kind])
 
 
 EXPECTED: Mapping[Kind, str] = {
@@ -93,7 +102,6 @@ EXPECTED: Mapping[Kind, str] = {
     "whole": "a whole number",
     "number": "a number",
     "text": "a text in quotes",
-    "choice": "a text in quotes",
     "texts": "a list of texts",
 }
 
@@ -118,6 +126,13 @@ def settings() -> tuple[Setting, ...]:
         for field in fields(TrainSettings)
         if field.default is not MISSING
     )
+
+
+def check_choices(**texts: str) -> None:
+    """Errors: BadConfig for a setting whose value is not offered."""
+    known = {setting.name: setting for setting in settings()}
+    for name, text in texts.items():
+        known[name].read(text)
 
 
 def option(setting: Setting) -> inspect.Parameter:
@@ -165,7 +180,7 @@ def _union(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
-def _is_texts(value: Any) -> bool:
+def _is_texts(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from collimate._checks import BadConfig, BadModel, require_extra
 from collimate.cli._output import write
-from collimate.cli._settings import HELP
+from collimate.cli._settings import HELP, check_choices
 from collimate.cli.train import PACKAGES
 
 
@@ -65,13 +65,11 @@ def command(
     from collimate.jobs.settings import TrainSettings
 
     # The same names, the same domains, the same messages: checked before anything is loaded.
+    check_choices(on_bad_row=on_bad_row, precision=precision, device=device)
     TrainSettings(
         max_prompt=max_prompt,
         max_answer=max_answer,
-        on_bad_row=on_bad_row,  # type: ignore[arg-type]
         limit=limit,
-        precision=precision,  # type: ignore[arg-type]
-        device=device,  # type: ignore[arg-type]
         tokens_per_micro_batch=tokens_per_micro_batch,
     )
 

@@ -21,7 +21,7 @@ from transformers import AttentionInterface, PreTrainedConfig
 from collimate.engine.packing import Span
 
 SHARED = "collimate_shared"
-TOGETHER = 256
+TOGETHER = 64
 """Tokens up to which short examples are attended together under one mask: fewer, larger kernels."""
 
 

@@ -92,6 +92,22 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
     )
 
 
+def require_vocabulary(model: nn.Module, examples: Sequence[Example]) -> None:
+    """Errors: BadModel where the examples hold a token id that the model has no embedding for."""
+    rows = causal_model(model).get_input_embeddings().weight.shape[0]
+    largest = max(
+        int(ids.max())
+        for example in examples
+        for ids in (example.prompt, *(answer.ids for answer in example.answers))
+        if len(ids)
+    )
+    if largest >= rows:
+        raise BadModel(
+            f"the reference has a vocabulary of {rows}, and the data holds token id {largest}: give a "
+            "reference that shares the policy's tokenizer"
+        )
+
+
 def _probe(config: object, longest: int) -> tuple[Example, ...]:
     window = getattr(config, "sliding_window", None) or 0
     length = max(8, min(window + 8, longest - 8))

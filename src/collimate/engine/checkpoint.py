@@ -48,6 +48,8 @@ def save_checkpoint(
     """
     final = folder / f"step-{progress.step:08d}"
     partial = folder / f".{final.name}.partial"
+    if final in checkpoints(folder):
+        return  # the run stops or ends at the step it resumed from: the same bits
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

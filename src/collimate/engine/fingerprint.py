@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from collimate._types import Answer, Example
@@ -34,6 +35,13 @@ _INERT = {
     "attention_dropout",
     "hidden_dropout",
     "initializer_range",
+    # of adapters
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "lora_dropout",
+    "init_lora_weights",
+    "peft_version",
 }
 
 
@@ -50,9 +58,9 @@ def model_fingerprint(model: nn.Module, *, layout: str, precision: str) -> str:
         "layout": layout,
         "precision": precision,
         "device": causal.device.type,
-        "adapters": sorted(getattr(model, "active_adapters", []) or []) if _is_peft(model) else [],
+        "adapters": _adapters(model),
     }
-    digest.update(json.dumps(context, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(context, sort_keys=True, default=_plain).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(_bytes(tensor))
@@ -75,8 +83,18 @@ def column_hash(values: Iterable[np.ndarray | Sequence[float]]) -> str:
     return digest.hexdigest()
 
 
-def _is_peft(model: Any) -> bool:
-    return hasattr(model, "peft_config")
+def _adapters(model: nn.Module) -> dict[str, Any]:
+    """The active adapters' acting configs: rank and alpha scale weights that are equal otherwise."""
+    if not isinstance(model, PeftModel):
+        return {}
+    return {
+        name: {k: v for k, v in model.peft_config[name].to_dict().items() if k not in _INERT}
+        for name in model.active_adapters
+    }
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -48,7 +48,7 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
     place = _place(model)
     try:
         if place.local and (Path(place.name) / "adapter_config.json").exists():
-            return _load_adapter(Path(place.name))
+            return _load_adapter(Path(place.name), trust_remote_code=trust_remote_code)
         return AutoModelForCausalLM.from_pretrained(
             place.name,
             dtype=torch.float32,
@@ -62,9 +62,19 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
         ) from error
 
 
-def _load_adapter(folder: Path) -> nn.Module:
+def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
+    if not (folder / "adapter_model.safetensors").exists():  # peft would unpickle a .bin instead
+        raise BadModel(
+            f"the adapter folder '{folder}' has no adapter_model.safetensors: weights are read from "
+            "safetensors only; save the adapter again with a current peft"
+        )
     config = LoraConfig.from_pretrained(str(folder))
-    base = load_model(str(config.base_model_name_or_path))
+    if not config.base_model_name_or_path:
+        raise BadModel(
+            f"the adapter in '{folder}' does not say which model it belongs to: write that model's "
+            "folder as base_model_name_or_path into its adapter_config.json"
+        )
+    base = load_model(config.base_model_name_or_path, trust_remote_code=trust_remote_code)
     with _quiet_peft():
         return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
 

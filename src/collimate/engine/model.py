@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -80,7 +81,7 @@ class LogProbModel(nn.Module):
 
 def causal_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside `model`: a peft model is opened, any other returned as it is."""
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
     if not isinstance(inner, PreTrainedModel):
         raise BadModel(
             f"expected a transformers causal language model, got {type(inner).__name__}; load one "

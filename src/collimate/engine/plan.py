@@ -50,29 +50,30 @@ def _order(seed: int, epoch: int, examples: int) -> np.ndarray:
 def micro_batches(
     examples: Sequence[Example], budget: int, *, shared: bool
 ) -> list[tuple[int, ...]]:
-    """Cut examples into micro-batches of at most `budget` tokens (one example may exceed it).
+    """Cut examples into micro-batches of at most `budget` tokens, padding included.
 
     Positions into `examples`, longest first, so that the peak comes first and padded rows are
     alike. Every micro-batch holds at least one example.
 
     Errors: none; an example longer than the budget gets a micro-batch of its own.
     """
-    order = sorted(range(len(examples)), key=lambda i: (-cost(examples[i], shared=shared), i))
+    sizes = [_size(example, shared=shared) for example in examples]
+    order = sorted(range(len(examples)), key=lambda i: (-sizes[i][1], -sizes[i][0], i))
     batches: list[list[int]] = []
-    room = 0
+    rows = width = 0
     for i in order:
-        tokens = cost(examples[i], shared=shared)
-        if not batches or tokens > room:
+        more, own = sizes[i]
+        if not batches or (rows + more) * max(width, own) > budget:
             batches.append([])
-            room = budget
+            rows = width = 0
         batches[-1].append(i)
-        room -= tokens
+        rows, width = rows + more, max(width, own)
     return [tuple(batch) for batch in batches]
 
 
-def cost(example: Example, *, shared: bool) -> int:
-    """Tokens that an example occupies in a forward pass."""
+def _size(example: Example, *, shared: bool) -> tuple[int, int]:
+    """(rows, width) of the rectangle an example fills; in the shared layout each token is a row."""
     if shared:
-        return example.tokens
+        return example.tokens, 1
     longest = max(len(answer.ids) for answer in example.answers)
-    return len(example.answers) * (len(example.prompt) + longest)
+    return len(example.answers), len(example.prompt) + longest

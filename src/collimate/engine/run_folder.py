@@ -12,6 +12,9 @@ from collimate._checks import BadRun
 
 SCHEMA_VERSION = 1
 
+# What a run that was killed before its first record leaves behind: no reason to refuse the folder.
+_BEFORE_RECORD = {"bad_rows.jsonl", ".bad_rows.jsonl.partial", ".writable", ".run.json.partial"}
+
 
 class RunFolder:
     """Paths and files of one run."""
@@ -32,8 +35,11 @@ class RunFolder:
                 f"{self.path} already holds a run: continue it with --resume (resume=True), or "
                 "choose another folder"
             )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or self._names() - _BEFORE_RECORD):
             raise BadRun(f"{self.path} is not an empty folder: choose a new one for the run")
+
+    def _names(self) -> set[str]:
+        return {path.name for path in self.path.iterdir()}
 
     def create(self) -> None:
         """Make the folder. Errors: BadRun if it cannot be written to."""
@@ -50,7 +56,10 @@ class RunFolder:
         try:
             record = json.loads(self.record_path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise BadRun(f"{self.path} holds no run (no run.json): check the folder") from error
+            raise BadRun(
+                f"{self.path} holds no run (no run.json): check the folder, or begin the run without "
+                "--resume"
+            ) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise BadRun(
                 f"{self.record_path} is not valid JSON ({error}): it was damaged"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,15 @@ class Runtime:
     def end(self) -> None:
         """Close the trackers."""
         self.accelerator.end_training()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the context torch draws from `seed`; the caller's generators go on as before."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
 
 
 def _require_device(device: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -33,12 +34,11 @@ def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTra
         raise BadModel(
             f"cannot read the config of a causal language model in '{model}': {_first_line(error)}"
         ) from error
-    try:
+    # Many models have none: the config's own ids of the end are then in force.
+    with suppress(OSError):
         empty.generation_config = GenerationConfig.from_pretrained(
             place.name, local_files_only=place.local
         )
-    except OSError:
-        pass  # most models have none, and the config's own ids of the end are then in force
     return empty
 
 

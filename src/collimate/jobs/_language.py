@@ -43,9 +43,11 @@ def make_language(seed: int) -> Language:
     follow = torch.randn(n, n, generator=g, dtype=torch.float64).log_softmax(-1)
     first, second, third = torch.tensor(list(product(range(n), repeat=3))).unbind(1)
     law = start[:, first] + follow[first, second] + follow[second, third]
-    worth = torch.randn(len(PROMPTS), n, generator=g, dtype=torch.float64)
+    liked = torch.randn(n, generator=g, dtype=torch.float64)  # by everybody
+    fitting = torch.randn(len(TONES), n, generator=g, dtype=torch.float64)  # by tone
     pair = torch.randn(n, n, generator=g, dtype=torch.float64)
-    raw = worth[:, first] + worth[:, second] + worth[:, third] + pair[first, third]
+    worth = (liked + 0.5 * fitting).repeat(len(TOPICS), 1)
+    raw = worth[:, first] + worth[:, second] + worth[:, third] + 0.5 * pair[first, third]
     mean = (law.exp() * raw).sum(-1, keepdim=True)
     deviation = (law.exp() * (raw - mean) ** 2).sum(-1, keepdim=True).sqrt()
     return Language(law=law, reward=(raw - mean) / deviation)

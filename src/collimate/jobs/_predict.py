@@ -90,7 +90,7 @@ def predict(
 
 def _weights(model: nn.Module) -> tuple[int, int]:
     """Numbers of weights that every token meets, and of the head."""
-    causal = causal_model(model)
+    causal: Any = causal_model(model)
     embedding = causal.get_input_embeddings().weight
     head = causal.get_output_embeddings().weight
     tables = {id(embedding): embedding.numel(), id(head): head.numel()}
@@ -98,8 +98,9 @@ def _weights(model: nn.Module) -> tuple[int, int]:
 
 
 def _width(config: Any) -> int:
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return size * config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", 0) or 0  # 0: a model without attention
+    size = getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
+    return size * heads
 
 
 def _visible(example: Example) -> float:

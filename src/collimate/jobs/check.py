@@ -115,8 +115,8 @@ def check(
     from collimate.engine.shape import empty_model
     from collimate.jobs._predict import predict
 
-    tokens = load_tokenizer(tokenizer, model, trust_remote_code=trust_remote_code)
-    empty = empty_model(model, trust_remote_code=trust_remote_code)
+    tokens: Any = load_tokenizer(tokenizer, model, trust_remote_code=trust_remote_code)
+    empty: Any = empty_model(model, trust_remote_code=trust_remote_code)
     loaded: Loaded = load_preferences(
         data,
         tokens,

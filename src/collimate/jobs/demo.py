@@ -91,14 +91,14 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = True)
     language, tokenizer = make_language(seed), word_tokenizer((*TOPICS, *TONES, *WORDS))
     model = tiny_llama(seed, vocabulary=len(tokenizer), context=16)
     console.say("pretraining a tiny transformer on a language of 16 prompts x 1728 answers")
-    pretrain(model, corpus(language, tokenizer, 100_000, seed), steps=400, batch=512, seed=seed)
+    pretrain(model, corpus(language, tokenizer, 100_000, seed), steps=300, batch=256, seed=seed)
     model.eval()
     runtime = Runtime(device="cpu", precision="fp32")
     world = _world(_enumerate(model, tokenizer, runtime), language)
     rows = _preferences(world, seed)
     frontier = world.frontier(reverse_kl)
     outcomes: list[Outcome] = []
-    for method in (dpo(BETA), f_dpo_js(BETA / 2), f_dpo(BETA, alpha(0.5))):
+    for method in (dpo(BETA), f_dpo_js(2 * BETA), f_dpo(2 * BETA, alpha(0.5))):
         name = method.name if method.name != "f_dpo" else f"f_dpo {method.divergence.name}"
         console.say(f"aligning with {name}: {len(rows)} noisy preferences, beta {BETA:g}")
         policy = copy.deepcopy(model)

@@ -15,7 +15,7 @@ from collimate._checks import BadConfig, BadData
 from collimate._types import Example
 from collimate.compose import Objective
 from collimate.data import Loaded, load_preferences
-from collimate.engine.check import LayoutCheck, check_layout
+from collimate.engine.check import LayoutCheck, check_layout, require_vocabulary
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import column_hash, model_fingerprint
 from collimate.engine.load import Tokenizer, add_lora, end_ids, load_model, load_tokenizer
@@ -164,6 +164,7 @@ def _reference(
     is_policy = reference is None
     if reference is not None:
         other = load_model(reference, trust_remote_code=settings.trust_remote_code)
+        require_vocabulary(other, [*loaded.examples, *(held_out.examples if held_out else ())])
         other.to(runtime.device).eval()
         check = check_layout(other, longest=max(example.tokens for example in loaded.examples))
         engine = LogProbModel(other, shared=check.shared)

@@ -31,8 +31,8 @@ class ScoredRow:
     """
 
     row: int
-    answers: tuple[Float[np.ndarray, " token"], ...]
-    reference: tuple[Float[np.ndarray, " token"], ...] | None = None
+    answers: tuple[Float[np.ndarray, " _"], ...]  # one length each
+    reference: tuple[Float[np.ndarray, " _"], ...] | None = None
 
     @property
     def chosen(self) -> Float[np.ndarray, " token"]:

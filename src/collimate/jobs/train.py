@@ -25,6 +25,7 @@ from collimate.engine.metrics import evaluation as evaluation_metrics
 from collimate.engine.objective import initial_states
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
+from collimate.engine.runtime import seeded
 from collimate.engine.step import StepOutcome
 from collimate.jobs._console import Console
 from collimate.jobs._interrupt import interruptible
@@ -86,33 +87,31 @@ def train(
         folder.require_new()
     console, phases = Console(enabled=options.progress), Phases()
     quiet()
-    prepared = prepare(
-        model,
-        data,
-        objective=objective,
-        tokenizer=tokenizer,
-        reference=reference,
-        evaluation=evaluation,
-        settings=options,
-        console=console,
-        phases=phases,
-    )
-    if not options.resume:
-        folder.create()
-        folder.write_bad_rows(prepared.train.bad_rows)
-    record = first_record(
-        folder, objective, prepared, options, model=model, data=data, evaluation=evaluation
-    )
-    job = _Job(folder, objective, prepared, options, record, console, phases)
-    try:
-        return job.run()
-    except (CollimateError, KeyboardInterrupt) as error:
-        if not options.resume or "identity" in record:  # a refused resume leaves the run as it was
-            record.update(status="failed", error=str(error) or "interrupted", phases=phases.seconds)
-            folder.write_record(record)
-        raise
-    finally:
-        prepared.runtime.end()
+    with seeded(options.seed):
+        prepared = prepare(
+            model,
+            data,
+            objective=objective,
+            tokenizer=tokenizer,
+            reference=reference,
+            evaluation=evaluation,
+            settings=options,
+            console=console,
+            phases=phases,
+        )
+        record = first_record(
+            folder, objective, prepared, options, model=model, data=data, evaluation=evaluation
+        )
+        job = _Job(folder, objective, prepared, options, record, console, phases)
+        try:
+            return job.run()
+        except BaseException as error:
+            if "identity" in record:  # else nothing has begun, and a refused resume changes nothing
+                record.update(status="failed", error=_reason(error), phases=phases.seconds)
+                folder.write_record(record)
+            raise
+        finally:
+            prepared.runtime.end()
 
 
 class _Job:
@@ -179,6 +178,9 @@ class _Job:
             before = self.folder.read_record()
             for name in ("evaluation", "samples", "created"):
                 self.record[name] = before[name]
+            if self.record["reference"] is not None and before["reference"] is not None:
+                name = "first_step_max_log_ratio"
+                self.record["reference"][name] = before["reference"][name]
             done = checkpoints(self.folder.checkpoints_path)
             metrics = 0
             if done:
@@ -195,6 +197,8 @@ class _Job:
             with self.phases.phase("evaluate"):
                 self.record["evaluation"]["before"] = self._evaluate(state, before=True)
                 self.record["samples"] = self._samples_before()
+            self.folder.create()
+            self.folder.write_bad_rows(self.prepared.train.bad_rows)
         self.record.update(status="running", identity=self.identity)
         self.folder.write_record(self.record)
         self.prepared.runtime.start_trackers(self.record["name"], self.options.to_json())
@@ -207,6 +211,7 @@ class _Job:
             def on_step(
                 now: LoopState, line: Mapping[str, Any] | None, outcome: StepOutcome
             ) -> bool:
+                self.record["steps"] = now.step
                 if now.step == 1:
                     self._require_zero_start(outcome)
                 if line is not None:
@@ -345,6 +350,13 @@ def _method(method: AnyLoss) -> AnyMethod | Objective:
     if callable(method):
         return Method.of(method)
     raise BadConfig(f"method must be a name, a method or a function, got {type(method).__name__}")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, CollimateError):
+        return str(error)
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+    return f"{text}: {error}" if str(error) else text
 
 
 def _require_offline(objective: Objective) -> None:

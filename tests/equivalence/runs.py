@@ -1,0 +1,127 @@
+"""Tiny runs: a word tokenizer, made-up pairs, a random Llama, and `train` with all that set."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+import collimate
+from tests.engine.tiny import model_of
+
+WORDS = [f"w{i}" for i in range(60)]
+PAIRS = 48
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word; ids below the tiny models' vocabulary."""
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
+    )
+
+
+def text_pairs(count: int = PAIRS, *, seed: int = 0) -> list[dict[str, str]]:
+    """Pairs of uneven lengths; every third prompt stands in several rows."""
+    draw = random.Random(seed)
+
+    def words(low: int, high: int) -> str:
+        return " ".join(draw.choices(WORDS, k=draw.randint(low, high)))
+
+    rows: list[dict[str, str]] = []
+    while len(rows) < count:
+        prompt = rows[-1]["prompt"] if rows and len(rows) % 3 == 0 else words(3, 14)
+        row = {"prompt": prompt, "chosen": words(1, 10), "rejected": words(1, 10)}
+        if row["chosen"] != row["rejected"]:
+            rows.append(row)
+    return rows
+
+
+def policy(name: str = "llama", *, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A model whose answers are far from uniform, and not those of any folder."""
+    model = model_of(name, factor=3.0, seed=seed, **changes)
+    model.generation_config.eos_token_id = 2
+    model.generation_config.pad_token_id = 0
+    return model
+
+
+def saved(folder: Path, **named: Any) -> Path:
+    """The policy and its tokenizer as a folder."""
+    policy(**named).save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def train(out: Path, *, model: Any = None, data: Any = None, **given: Any) -> collimate.Run:
+    """`collimate.train` with small settings; the cache lies beside the run unless given."""
+    settings: dict[str, Any] = {
+        "tokenizer": word_tokenizer(),
+        "batch_size": 8,
+        "max_steps": 4,
+        "learning_rate": 1e-3,
+        "samples": 1,
+        "device": "cpu",
+        "cache": out.parent / "cache",
+        "tokens_per_micro_batch": 96,
+        "progress": False,
+        "report": False,
+    }
+    settings.update(given)
+    return collimate.train(
+        policy() if model is None else model,
+        text_pairs() if data is None else data,
+        out=out,
+        **settings,
+    )
+
+
+def metrics_of(run: collimate.Run | Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without the seconds, which alone may differ."""
+    folder = run if isinstance(run, Path) else run.folder
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    for line in lines:
+        line.pop("seconds", None)
+    return lines
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+
+def weights_of(folder: Path) -> bytes:
+    """The bytes of the saved weights."""
+    (path,) = (folder / "model").glob("*.safetensors")
+    return path.read_bytes()
+
+
+def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def sums(model: nn.Module, rows: Sequence[Mapping[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Whole-answer log-probs [row] of chosen and rejected, by the model's own logits, in float64."""
+    tokens = word_tokenizer()
+    found: list[list[float]] = []
+    for row in rows:
+        prompt = tokens(row["prompt"], add_special_tokens=False)["input_ids"]
+        found.append([])
+        for side in ("chosen", "rejected"):
+            answer = [*tokens(row[side], add_special_tokens=False)["input_ids"], 2]
+            ids = torch.tensor([[*prompt, *answer]])
+            with torch.no_grad():
+                logits = model(input_ids=ids, use_cache=False).logits[0].double()
+            log_p = logits[len(prompt) - 1 : -1].log_softmax(-1)
+            found[-1].append(log_p.gather(1, torch.tensor(answer)[:, None]).sum().item())
+    both = np.array(found)
+    return both[:, 0], both[:, 1]
