@@ -78,7 +78,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = True)
     """Pretrain, prefer, align with three divergences, and compare with the exact frontier.
 
     A tiny transformer learns a language of 16 prompts and 1728 answers; noisy Bradley-Terry labels
-    come from a known reward; DPO, its Jensen-Shannon and its alpha-½ form align it at beta = 1. The
+    come from a known reward; DPO (beta 1), its Jensen-Shannon and its alpha-½ form align it. The
     last response of the world is "anything else" (mass 1 - Σ, the lowest reward); nothing is
     renormalised. Offline; under 90 seconds on two cores.
 
@@ -100,7 +100,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = True)
     outcomes: list[Outcome] = []
     for method in (dpo(BETA), f_dpo_js(2 * BETA), f_dpo(2 * BETA, alpha(0.5))):
         name = method.name if method.name != "f_dpo" else f"f_dpo {method.divergence.name}"
-        console.say(f"aligning with {name}: {len(rows)} noisy preferences, beta {BETA:g}")
+        console.say(f"aligning with {name}, {method.tradeoff.name}: {len(rows)} noisy preferences")
         policy = copy.deepcopy(model)
         train(
             policy,
