@@ -284,7 +284,7 @@ SETTINGS = [
     flag("unknown precision", "--precision", "fp16", words=("precision", "fp32, bf16")),
     flag("unknown device", "--device", "gpu", words=("device", "auto, cuda, mps, cpu")),
     flag("LoRA rank 0", "--lora-rank", 0, words=("lora_rank", "at least 1")),
-    flag("LoRA alpha NaN", "--lora-rank", 2, "--lora-alpha", "nan", words=("lora_alpha", "nan")),
+    flag("LoRA alpha NaN", "--lora-rank", 2, "--lora-alpha", "nan", words=("alpha", "nan")),
     flag("max prompt 0", "--max-prompt", 0, words=("max_prompt", "at least 1")),
     flag("max answer 0", "--max-answer", 0, words=("max_answer", "at least 1")),
     flag("truncation to nothing", "--truncate-answers", words=("truncate_answers", "max_answer")),
@@ -340,6 +340,8 @@ METHODS = [
         "one value per pair", "leave the mean to the engine"),
     bad("method that fails", _own("def loss(view):\n    return 1 / 0\n"), "ZeroDivisionError",
         "line 2: return 1 / 0"),
+    bad("method with a misspelling", _own("def loss(view):\n    return view.policy_chosn\n"),
+        "AttributeError", "policy_chosn", "line 2"),
     bad("method of no pairs", _own("def loss(): return 3\n"), "must return a Method", "got int"),
 ]  # fmt: skip
 

@@ -26,7 +26,26 @@ _LAZY = {
 }
 _MODULES = ("divergences", "distributions", "lab", "losses", "margins", "methods", "tradeoffs")
 
-__all__ = [*_LAZY, *_MODULES]
+__all__ = [
+    "CollimateError",
+    "Method",
+    "Objective",
+    "PairLogProbs",
+    "Run",
+    "check",
+    "cite",
+    "demo",
+    "distributions",
+    "divergences",
+    "export",
+    "lab",
+    "losses",
+    "margins",
+    "methods",
+    "score",
+    "tradeoffs",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -366,22 +366,25 @@ class TestPrecision:
             train(tmp_path / "a", model=model)
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> collimate.Run:
+    """A finished LoRA run from a folder."""
+    return train(
+        tmp_path_factory.mktemp("lora") / "run",
+        model=base,
+        lora_rank=2,
+        learning_rate=1e-2,
+        max_steps=6,
+        evaluation=HELD_OUT,
+    )
+
+
 class TestLora:
-    @pytest.fixture(scope="class")
-    def base(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return saved(tmp_path_factory.mktemp("base"))
-
-    @pytest.fixture(scope="class")
-    def run(self, base: Path, tmp_path_factory: pytest.TempPathFactory) -> collimate.Run:
-        return train(
-            tmp_path_factory.mktemp("lora") / "run",
-            model=base,
-            lora_rank=2,
-            learning_rate=1e-2,
-            max_steps=6,
-            evaluation=HELD_OUT,
-        )
-
     def test_the_base_is_untouched_and_the_policy_moves(self, base: Path, run: collimate.Run) -> None:
         trained = {name.removeprefix("base_model.model."): t for name, t in tensors_of(run.model).items()}
         for name, tensor in tensors_of(policy()).items():

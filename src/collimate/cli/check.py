@@ -138,7 +138,7 @@ def _bad(rows: list[Mapping[str, Any]]) -> Iterator[str]:
         yield f"    {members[0]['message']}"
 
 
-def _bytes(size: float) -> str:
+def _bytes(size: int | float) -> str:
     """A size to three digits.
 
     >>> _bytes(1536)
@@ -151,7 +151,7 @@ def _bytes(size: float) -> str:
     return f"{size:.3g} TiB"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: int | float) -> str:
     """A time in the unit one would use.
 
     >>> _duration(90)

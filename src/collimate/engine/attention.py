@@ -69,12 +69,13 @@ class SharedRow:
     def _aligned(self, queries: int, before: int, window: int | None) -> Tensor | None:
         """Causal visibility of `queries` that follow `before` further keys."""
         keys = before + queries
-        windowed = window is not None and window < keys
-        if not windowed and not before:
+        if window is not None and window >= keys:
+            window = None
+        if window is None and not before:
             return None
         at = torch.arange(before, keys, device=self._device)[:, None]
         of = torch.arange(keys, device=self._device)[None, :]
-        return (of <= at) & (at - of < window) if windowed else of <= at
+        return of <= at if window is None else (of <= at) & (at - of < window)
 
     def _together(self, group: Sequence[Span], window: int | None) -> Tensor:
         pieces = [(i, 0, 0, span.prompt) for i, span in enumerate(group)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
 from collimate.engine.attention import TOGETHER
-from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.model import LogProbModel, causal_model, vocabulary_of
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 
 _SAMPLED = 4096  # gradient entries compared per parameter
@@ -50,7 +50,7 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
     Errors: BadModel if even the plain layout differs from the model's own logits.
     """
     causal = causal_model(model)
-    probe = _probe(causal.config, longest)
+    probe = _probe(model, longest)
     tolerance = 1e-4 if causal.dtype in (torch.float32, torch.float64) else 0.1
     expected, expected_slopes = _measure_model(model, probe)
     plain, _ = _measure_engine(LogProbModel(model, shared=False), pack_plain(probe))
@@ -94,7 +94,7 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
 
 def require_vocabulary(model: nn.Module, examples: Sequence[Example]) -> None:
     """Errors: BadModel where the examples hold a token id that the model has no embedding for."""
-    rows = causal_model(model).get_input_embeddings().weight.shape[0]
+    rows = vocabulary_of(model)
     largest = max(
         int(ids.max())
         for example in examples
@@ -108,10 +108,10 @@ def require_vocabulary(model: nn.Module, examples: Sequence[Example]) -> None:
         )
 
 
-def _probe(config: object, longest: int) -> tuple[Example, ...]:
-    window = getattr(config, "sliding_window", None) or 0
+def _probe(model: nn.Module, longest: int) -> tuple[Example, ...]:
+    window = getattr(causal_model(model).config, "sliding_window", None) or 0
+    vocabulary = vocabulary_of(model)
     length = max(8, min(window + 8, longest - 8))
-    vocabulary: int = getattr(config, "vocab_size")  # noqa: B009 - configs are not typed
     generator = np.random.default_rng(0)
 
     def ids(n: int) -> np.ndarray:

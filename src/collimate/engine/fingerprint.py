@@ -99,4 +99,4 @@ def _plain(value: Any) -> Any:
 
 def _bytes(tensor: Tensor) -> memoryview:
     flat = tensor.detach().contiguous().cpu().flatten()
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data

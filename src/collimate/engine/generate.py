@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from collimate._types import Example
-from collimate.engine.model import causal_model
+from collimate.engine.model import causal_model, context_of
 
 
 def greedy_samples(
-    model: nn.Module,
+    model: Any,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
     *,
@@ -22,7 +22,7 @@ def greedy_samples(
 ) -> list[str]:
     """The greedy continuation of each example's prompt, one at a time, so that none changes another."""
     causal = causal_model(model)
-    context = getattr(causal.config, "max_position_embeddings", None)
+    context = context_of(causal)
     texts: list[str] = []
     for example in examples:
         prompt = (
@@ -38,5 +38,5 @@ def greedy_samples(
                 pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
                 eos_token_id=tokenizer.eos_token_id,
             )
-        texts.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+        texts.append(str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)))
     return texts

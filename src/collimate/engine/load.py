@@ -124,7 +124,7 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def add_lora(model: nn.Module, *, rank: int, alpha: float | None = None) -> nn.Module:
+def add_lora(model: nn.Module, *, rank: int, alpha: int | None = None) -> nn.Module:
     """A LoRA adapter of the given rank on every linear layer but the head; only it is trained.
 
     alpha defaults to 2·rank. Source: hu:22. Errors: BadConfig for a rank below 1, or a model that

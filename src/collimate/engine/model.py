@@ -34,7 +34,8 @@ class LogProbModel(nn.Module):
         self.model = model
         self.shared = shared
         causal = causal_model(model)
-        backbone, head = causal.base_model, causal.get_output_embeddings()
+        backbone: Any = causal.base_model
+        head: Any = causal.get_output_embeddings()
         if backbone is causal or head is None:
             raise BadModel(
                 f"{type(causal).__name__} has no separate backbone and output head; give a causal "
@@ -47,7 +48,7 @@ class LogProbModel(nn.Module):
         """Each signal of each answer token (nats), float32 or better; gradients flow to the model."""
         causal = causal_model(self.model)
         hidden = self._hidden(causal, packed)
-        head = causal.get_output_embeddings()
+        head: Any = causal.get_output_embeddings()
         readout = Readout(
             head.weight, getattr(head, "bias", None), **_shape_of_logits(causal.config)
         )
@@ -59,7 +60,7 @@ class LogProbModel(nn.Module):
             return head_signals(selected, packed.target, readout, signals)
 
     def _hidden(self, causal: PreTrainedModel, packed: Packed) -> Float[Tensor, "row width dim"]:
-        backbone = causal.base_model
+        backbone: Any = causal.base_model
         arguments: dict[str, Any] = {"use_cache": False}
         embedding = causal.get_input_embeddings()
         if _adds_gradient_in_place(embedding):
@@ -90,7 +91,18 @@ def causal_model(model: nn.Module) -> PreTrainedModel:
     return inner
 
 
-def _shape_of_logits(config: Any) -> dict[str, float | None]:
+def vocabulary_of(model: nn.Module) -> int:
+    """Rows of the embedding table: ids from 0 up to it can be read."""
+    table: Any = causal_model(model).get_input_embeddings()
+    return int(table.weight.shape[0])
+
+
+def context_of(model: nn.Module) -> int | None:
+    """The longest sequence that the model's positions allow, None if the config names none."""
+    return getattr(causal_model(model).config, "max_position_embeddings", None)
+
+
+def _shape_of_logits(config: Any) -> dict[str, Any]:
     """What the architecture does to logits after the head, by the config fields that say so."""
     scale = getattr(config, "logit_scale", None) or 1.0
     divisor = getattr(config, "logits_scaling", None) or 1.0
@@ -122,9 +134,9 @@ class _Embed(torch.autograd.Function):
         return nn.functional.embedding(ids, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
         weight, ids = ctx.saved_tensors
-        flat, rows = ids.flatten(), gradient.flatten(0, 1).to(weight.dtype)
+        flat, rows = ids.flatten(), gradients[0].flatten(0, 1).to(weight.dtype)
         if ctx.padding is not None:  # as nn.Embedding does: the padding row takes no gradient
             rows = rows.masked_fill((flat == ctx.padding)[:, None], 0)
         if weight.grad is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from collimate._checks import BadConfig, positive, require_extra
 from collimate._types import Example
-from collimate.data import Facts, Lengths, Loaded, Tokenizer, load_preferences
+from collimate.data import Facts, Lengths, Tokenizer, load_preferences
 from collimate.jobs.settings import TrainSettings
 
 
@@ -111,22 +111,21 @@ def check(
         )
 
     require_extra("transformers", "train")
-    from collimate.engine.load import add_lora, end_ids, load_tokenizer
+    from collimate.engine.load import add_lora, load_tokenizer
     from collimate.engine.shape import empty_model
+    from collimate.jobs._examples import load_examples
     from collimate.jobs._predict import predict
 
-    tokens: Any = load_tokenizer(tokenizer, model, trust_remote_code=trust_remote_code)
-    empty: Any = empty_model(model, trust_remote_code=trust_remote_code)
-    loaded: Loaded = load_preferences(
+    tokens = load_tokenizer(tokenizer, model, trust_remote_code=trust_remote_code)
+    empty = empty_model(model, trust_remote_code=trust_remote_code)
+    loaded = load_examples(
         data,
         tokens,
+        empty,
         max_prompt=max_prompt,
         max_answer=max_answer,
         truncate_answers=truncate_answers,
         on_bad_row="skip",
-        end_ids=end_ids(empty, tokens),
-        vocab_size=empty.get_input_embeddings().weight.shape[0],
-        context=getattr(empty.config, "max_position_embeddings", None),
         limit=limit,
     )
     prediction = predict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from collimate._checks import BadRun
 from collimate.engine.load import load_model, load_tokenizer, quiet
@@ -26,7 +27,7 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
         raise BadRun(f"{folder} is a whole model, there is no adapter to merge: leave out --merge")
     quiet()
     tokenizer = load_tokenizer(None, folder)
-    model = load_model(folder)
+    model: Any = load_model(folder)
     if merge:
         model = model.merge_and_unload()
     model.save_pretrained(target)

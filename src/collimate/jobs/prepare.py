@@ -14,16 +14,17 @@ from torch import nn
 from collimate._checks import BadConfig, BadData
 from collimate._types import Example
 from collimate.compose import Objective
-from collimate.data import Loaded, load_preferences
+from collimate.data import Loaded
 from collimate.engine.check import LayoutCheck, check_layout, require_vocabulary
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import column_hash, model_fingerprint
-from collimate.engine.load import Tokenizer, add_lora, end_ids, load_model, load_tokenizer
-from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.load import Tokenizer, add_lora, load_model, load_tokenizer
+from collimate.engine.model import LogProbModel
 from collimate.engine.objective import needs_reference
 from collimate.engine.runtime import Runtime
 from collimate.engine.store import LogProbStore, default_cache
 from collimate.jobs._console import Console
+from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
 from collimate.jobs.settings import TrainSettings
 
@@ -127,27 +128,17 @@ def _load(
     console: Console,
     what: str,
 ) -> Loaded:
-    causal = causal_model(model)
     with console.bar(what, total=None) as bar:
-        read = 0
-
-        def advance(rows: int) -> None:
-            nonlocal read
-            bar.advance(rows - read)
-            read = rows
-
-        return load_preferences(
+        return load_examples(
             source,
             tokenizer,
+            model,
             max_prompt=settings.max_prompt,
             max_answer=settings.max_answer,
             truncate_answers=settings.truncate_answers,
             on_bad_row=settings.on_bad_row,
-            end_ids=end_ids(model, tokenizer),
-            vocab_size=causal.get_input_embeddings().weight.shape[0],
-            context=getattr(causal.config, "max_position_embeddings", None),
             limit=settings.limit,
-            progress=advance,
+            advance=bar.advance,
         )
 
 

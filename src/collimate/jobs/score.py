@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import nn
 
 from collimate._checks import BadComposition
-from collimate.data import load_preferences
 from collimate.engine.check import check_layout
 from collimate.engine.evaluate import Rows, log_probs
-from collimate.engine.load import Tokenizer, end_ids, load_model, load_tokenizer, quiet
-from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.load import Tokenizer, load_model, load_tokenizer, quiet
+from collimate.engine.model import LogProbModel
 from collimate.engine.runtime import Runtime
 from collimate.jobs._console import Console
+from collimate.jobs._examples import load_examples
 
 AnyModel = str | Path | nn.Module
 
@@ -82,17 +82,14 @@ def score(
     console = Console(enabled=progress)
     policy = load_model(model, trust_remote_code=trust_remote_code)
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=trust_remote_code)
-    causal = causal_model(policy)
-    loaded = load_preferences(
+    loaded = load_examples(
         data,
         tokens,
+        policy,
         max_prompt=max_prompt,
         max_answer=max_answer,
         truncate_answers=truncate_answers,
         on_bad_row=on_bad_row,
-        end_ids=end_ids(policy, tokens),
-        vocab_size=causal.get_input_embeddings().weight.shape[0],
-        context=getattr(causal.config, "max_position_embeddings", None),
         limit=limit,
     )
 

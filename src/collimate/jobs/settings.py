@@ -43,7 +43,7 @@ class TrainSettings:
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     dropout: bool = False
     lora_rank: int | None = None
-    lora_alpha: float | None = None
+    lora_alpha: int | None = None
     max_prompt: int | None = None
     max_answer: int | None = None
     truncate_answers: bool = False
@@ -70,6 +70,7 @@ class TrainSettings:
             "max_steps",
             "limit",
             "lora_rank",
+            "lora_alpha",
             "max_prompt",
             "max_answer",
             "evaluate_every",
@@ -79,9 +80,8 @@ class TrainSettings:
                 _count(name, getattr(self, name), least=1)
         _count("samples", self.samples, least=0)
         _count("seed", self.seed, least=0)
-        for name in ("learning_rate", "lora_alpha"):
-            if getattr(self, name) is not None:
-                positive(name, getattr(self, name))
+        if self.learning_rate is not None:
+            positive("learning_rate", self.learning_rate)
         positive("max_gradient_norm", self.max_gradient_norm)
         within("warmup", self.warmup, 0.0, 1.0)
         within("weight_decay", self.weight_decay, 0.0, float("inf"))

@@ -244,7 +244,8 @@ class _Job:
             self.record["evaluation"]["after"] = self._evaluate(state)
             self._samples_after()
         with self.phases.phase("save"):
-            self.prepared.model.save_pretrained(self.folder.model_path)
+            model: Any = self.prepared.model
+            model.save_pretrained(self.folder.model_path)
             self.prepared.tokenizer.save_pretrained(self.folder.model_path)
             self._checkpoint(state)
         self.record.update(status="finished", steps=state.step, phases=self.phases.seconds)

@@ -1,0 +1,1 @@
+"""The engine: model -> signals -> gradient. The only importer of transformers, accelerate, peft."""

@@ -1,0 +1,1 @@
+"""The public verbs as functions: engine, report and data put together."""
