@@ -7,7 +7,27 @@ command line answers at once.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
+    from collimate import (
+        distributions,
+        divergences,
+        lab,
+        losses,
+        margins,
+        methods,
+        tradeoffs,
+    )
+    from collimate._checks import CollimateError
+    from collimate._types import PairLogProbs
+    from collimate.compose import Method, Objective, cite
+    from collimate.jobs.check import check
+    from collimate.jobs.demo import demo
+    from collimate.jobs.export import export
+    from collimate.jobs.run import Run
+    from collimate.jobs.score import score
+    from collimate.jobs.train import train
 
 __version__ = "0.1.0"
 

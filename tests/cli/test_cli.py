@@ -467,12 +467,21 @@ def test_export_merges_an_adapter_and_the_log_probs_stay(
     assert np.abs(merged - base).max() > 1e-3
 
 
-def test_demo_is_called_with_its_folder(
+def test_demo_prints_its_report_or_its_comparison(
     collimate: Collimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import collimate.jobs.demo as job
 
-    calls: list[Any] = []
-    monkeypatch.setattr(job, "demo", lambda out, **more: calls.append((out, more)))
-    assert collimate("demo", "--out", "there", "--no-progress").code == 0
-    assert calls == [(Path("there"), {"progress": False})]
+    outcome = job.Outcome(
+        name="dpo", kl=1.0, reward=2.0, share_of_gain=0.9, outside=0.0, tv=0.1, tabular_tv=0.01
+    )
+
+    def found(out: Path, *, progress: bool) -> job.Demo:
+        assert not progress
+        return job.Demo(report=out / "report.html", outcomes=(outcome,), reference_reward=0.0)
+
+    monkeypatch.setattr(job, "demo", found)
+    done = collimate("demo", "--out", "there", "--no-progress")
+    assert (done.code, done.out) == (0, "there/report.html\n")
+    printed = json.loads(collimate("demo", "--out", "there", "--no-progress", "--json").out)
+    assert printed["outcomes"][0]["share_of_gain"] == 0.9

@@ -164,7 +164,9 @@ class TestPlantedFaults:
             visible = sound(self, group, window)
             start = group[0].prompt[0]
             for span in group:
-                for (first, length), (at, size) in zip(span.answers, span.answers[1:], strict=False):
+                for (first, length), (at, size) in zip(
+                    span.answers, span.answers[1:], strict=False
+                ):
                     visible[at - start :, first - start :][:size, :length] = True
             return visible
 

@@ -29,7 +29,15 @@ _SHAPE: dict[str, Any] = {
 }
 _GROUPED = {**_SHAPE, "num_key_value_heads": 2}
 _TWO_KINDS = ["sliding_attention", "full_attention"]
-_GPT2 = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512, "bos_token_id": 1, "eos_token_id": 2}
+_GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 512,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": lambda: transformers.LlamaConfig(**_GROUPED),
@@ -88,7 +96,12 @@ ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
 
 
 def model_of(
-    name: str, *, factor: float = 1.0, dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any
+    name: str,
+    *,
+    factor: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    **changes: Any,
 ) -> PreTrainedModel:
     """A random model in eval mode, its matrices multiplied by `factor`: beyond 1 it has opinions."""
     config = ARCHITECTURES[name]()
@@ -118,7 +131,9 @@ def example(
     )
 
 
-def pairs(count: int, *, seed: int = 0, longest: int = 20, **columns: Sequence[float]) -> list[Example]:
+def pairs(
+    count: int, *, seed: int = 0, longest: int = 20, **columns: Sequence[float]
+) -> list[Example]:
     """Made-up preference pairs of uneven lengths."""
     generator = np.random.default_rng(seed)
     return [

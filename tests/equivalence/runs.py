@@ -69,7 +69,7 @@ def train(out: Path, *, model: Any = None, data: Any = None, **given: Any) -> co
         "batch_size": 8,
         "max_steps": 4,
         "learning_rate": 1e-3,
-        "samples": 1,
+        "samples": 0,
         "device": "cpu",
         "cache": out.parent / "cache",
         "tokens_per_micro_batch": 96,

@@ -19,11 +19,11 @@ from collimate._types import Batch, Example, PairLogProbs, TokenLogProbs
 from collimate.axes import Needs, State, Term
 from collimate.compose import Method, Objective, Part
 from collimate.distributions import offline_pairs
+from collimate.engine import step as engine_step
 from collimate.engine.checkpoint import Progress, load_checkpoint, save_checkpoint
 from collimate.engine.evaluate import Rows
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.model import LogProbModel
-from collimate.engine import step as engine_step
 from collimate.engine.objective import initial_states, objective_value
 from collimate.engine.packing import step_batch
 from collimate.engine.plan import Plan
@@ -347,7 +347,9 @@ def test_naive_accumulation_would_be_wrong_for_a_coupled_method(
     assert difference(naive, expected) > 0.01
 
 
-def test_mean_of_micro_batch_means_would_be_wrong_for_uneven_weights(plain_pairs: list[Example]) -> None:
+def test_mean_of_micro_batch_means_would_be_wrong_for_uneven_weights(
+    plain_pairs: list[Example],
+) -> None:
     """Σ over terms of Σ values·weight / Σ weight is over the step, not over micro-batches."""
     weights = [1.0, 0.0, 2.5, 0.5, 0.0, 1.0, 3.0, 0.25]
     weighted = [
@@ -365,9 +367,7 @@ def test_mean_of_micro_batch_means_would_be_wrong_for_uneven_weights(plain_pairs
 
 
 def test_examples_of_weight_zero_give_no_gradient(plain_pairs: list[Example]) -> None:
-    weighted = [
-        replace(e, columns={"weight": float(i % 2)}) for i, e in enumerate(plain_pairs)
-    ]
+    weighted = [replace(e, columns={"weight": float(i % 2)}) for i, e in enumerate(plain_pairs)]
     bench = Bench("gpt2", torch.float64, weighted)
     _, found = bench.step(methods.dpo(0.3), 60)
     _, expected = bench.step(methods.dpo(0.3), 60, order=[1, 3, 5, 7])
@@ -440,7 +440,12 @@ class TestState:
     )
 
     def run(
-        self, steps: range, start: LoopState, bench: Bench, optimizer: torch.optim.Optimizer, budget: int
+        self,
+        steps: range,
+        start: LoopState,
+        bench: Bench,
+        optimizer: torch.optim.Optimizer,
+        budget: int,
     ) -> list[LoopState]:
         states: list[LoopState] = []
 

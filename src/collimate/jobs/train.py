@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +28,7 @@ from collimate.engine.step import StepOutcome
 from collimate.jobs._console import Console
 from collimate.jobs._interrupt import interruptible
 from collimate.jobs._phases import Phases
+from collimate.jobs.identity import run_identity
 from collimate.jobs.prepare import AnyModel, Prepared, prepare
 from collimate.jobs.record import first_record
 from collimate.jobs.run import Run
@@ -151,7 +150,7 @@ class _Job:
         self.optimizer = adamw(
             prepared.model, learning_rate=peak, weight_decay=options.weight_decay
         )
-        self.identity = _identity(objective, prepared, options, self.plan, self.loop)
+        self.identity = run_identity(objective, prepared, options, self.plan, self.loop)
 
     def run(self) -> Run:
         state = self._start()
@@ -374,35 +373,6 @@ def _require_resumable(folder: RunFolder) -> None:
         raise BadRun(
             f"{folder.path} is finished: nothing to resume; start a new run in another folder"
         )
-
-
-def _identity(
-    objective: Objective, prepared: Prepared, options: TrainSettings, plan: Plan, loop: LoopSettings
-) -> str:
-    """Hash of everything that decides a run's bits: to continue, all of it must be the same."""
-    parts = {
-        "objective": objective.name,
-        "parts": [_describe(part.method, part.coefficient) for part in objective.parts],
-        "data": prepared.train.facts.hash,
-        "reference": None if prepared.reference is None else prepared.reference.hash,
-        "model": prepared.fingerprint,
-        "plan": [plan.examples, plan.batch_size, plan.steps, plan.seed],
-        "loop": [loop.peak, loop.warmup, loop.schedule, loop.max_gradient_norm, loop.budget],
-        "options": [
-            options.weight_decay,
-            options.precision,
-            options.dropout,
-            options.lora_rank,
-            options.lora_alpha,
-        ],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _describe(method: AnyMethod, coefficient: float) -> list[Any]:
-    choices = ("divergence", "margin", "loss", "tradeoff")
-    names = [getattr(getattr(method, choice, None), "name", None) for choice in choices]
-    return [method.name, coefficient, *names]
 
 
 def _other_run(path: Path) -> str:

@@ -1,0 +1,73 @@
+"""What makes a run this run: a hash of everything that decides its bits."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any
+
+from collimate.compose import Objective
+from collimate.engine.loop import LoopSettings
+from collimate.engine.plan import Plan
+from collimate.jobs.prepare import Prepared
+from collimate.jobs.settings import TrainSettings
+
+
+def run_identity(
+    objective: Objective, prepared: Prepared, options: TrainSettings, plan: Plan, loop: LoopSettings
+) -> str:
+    """Hex sha256 of objective, data, reference, model, plan and options.
+
+    A run continues to the same bits only where all of it is the same.
+    """
+    held_out = prepared.evaluation
+    parts = {
+        "objective": describe(objective),
+        "data": prepared.train.facts.hash,
+        "evaluation": None if held_out is None else held_out.facts.hash,
+        "reference": None if prepared.reference is None else prepared.reference.hash,
+        "model": prepared.fingerprint,
+        "plan": [plan.examples, plan.batch_size, plan.steps, plan.seed],
+        "loop": [loop.peak, loop.warmup, loop.schedule, loop.max_gradient_norm, loop.budget],
+        "options": [
+            options.weight_decay,
+            options.precision,
+            options.dropout,
+            options.lora_rank,
+            options.lora_alpha,
+        ],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def describe(value: Any) -> Any:
+    """A method and all it is made of, as JSON: numbers to the last bit, functions by their source.
+
+    >>> from collimate.tradeoffs import fixed
+    >>> describe(fixed(0.1))["value"]
+    0.1
+    """
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [describe(item) for item in value]
+    if isinstance(value, partial):
+        return [describe(value.func), describe(value.args), describe(value.keywords)]
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        return {"type": type(value).__qualname__, **kept}
+    return _source(value if inspect.isroutine(value) or inspect.isclass(value) else type(value))
+
+
+def _source(thing: Any) -> str:
+    """Source text where there is any, else the name."""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):
+        return f"{thing.__module__}.{thing.__qualname__}"
