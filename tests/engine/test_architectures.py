@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 
 from collimate._checks import BadModel
 from collimate._types import Example
-from collimate.engine import attention
+from collimate.engine import attention, check
 from collimate.engine.check import check_layout
 from collimate.engine.model import LogProbModel
-from collimate.engine.packing import pack_plain, pack_shared
+from collimate.engine.packing import Packed, Span, pack_plain, pack_shared
 from tests.engine.tiny import (
     ARCHITECTURES,
     WINDOW,
@@ -29,18 +31,18 @@ from tests.engine.tiny import (
 PLAIN = ("bloom", "mamba", "gpt_oss", "gpt_neo")
 SHARED = tuple(name for name in ARCHITECTURES if name not in PLAIN)
 WINDOWED = ("mistral_window", "gemma2", "gemma3", "starcoder2", "cohere2")
-FACTOR = 4.0
+FACTOR = 8.0
 LONGEST = 330
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[Example]:
-    """Rows longer than the window, two to four answers; one is beyond `attention.TOGETHER`."""
+    """Rows longer than the window, two to four answers; some attended together, some alone."""
     generator = np.random.default_rng(1)
     return [
         example(generator, 45, 5, 14, 3),
         example(generator, 3, 4, 1, 6, 12),
-        example(generator, attention.TOGETHER + 20, 4, 17, 8),
+        example(generator, 276, 4, 17, 8),
         example(generator, 20, 1, 2),
     ]
 
@@ -71,10 +73,10 @@ def compared(
 @pytest.mark.parametrize("name", SHARED)
 def test_shares_prompts_and_equals_a_plain_forward(name: str, rows: list[Example]) -> None:
     model = model_of(name, factor=FACTOR)
-    check = check_layout(model, longest=LONGEST)
-    assert check.shared, check
+    found = check_layout(model, longest=LONGEST)
+    assert found.shared, found
     log_prob, gradient, plain = compared(model, rows, shared=True)
-    assert plain.std() > 0.25, "log-probs must be far from uniform for this to test anything"
+    assert plain.std() > 0.4, "log-probs must be far from uniform for this to test anything"
     assert log_prob <= 1e-4
     assert gradient <= 1e-5
 
@@ -94,15 +96,15 @@ def test_takes_the_plain_layout_with_a_reason_where_sharing_is_wrong(
     name: str, rows: list[Example]
 ) -> None:
     model = model_of(name, factor=FACTOR)
-    check = check_layout(model, longest=LONGEST)
-    assert not check.shared
-    assert "shared prompts" in check.reason
-    assert check.log_prob > 100 * check.tolerance
-    short = [row for row in rows if row.tokens <= attention.TOGETHER]  # recurrences are slow here
+    found = check_layout(model, longest=LONGEST)
+    assert not found.shared
+    assert "shared prompts" in found.reason
+    assert found.log_prob > 100 * found.tolerance
+    short = [row for row in rows if row.tokens < 100]  # recurrences are slow here
     log_prob, gradient, plain = compared(model, short, shared=False)
-    assert plain.std() > 0.25
+    assert plain.std() > 0.4
     assert log_prob <= 1e-4
-    assert gradient <= 1e-5
+    assert gradient <= (1e-5 if name != "mamba" else 1e-3)  # a recurrence in float32
 
 
 @pytest.mark.parametrize("together", [0, 10_000])
@@ -143,6 +145,18 @@ def test_a_model_without_a_separate_head_is_refused() -> None:
         LogProbModel(torch.nn.Linear(2, 2), shared=True)
 
 
+def plant(
+    monkeypatch: pytest.MonkeyPatch, **faults: Callable[[float | None], float | None]
+) -> None:
+    """Change what the shared attention is told."""
+
+    def faulty(*given: Any, **named: Any) -> Any:
+        changed = {name: fault(named.get(name)) for name, fault in faults.items()}
+        return attention.shared_attention(*given, **{**named, **changed})
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, attention.SHARED, faulty)
+
+
 class TestPlantedFaults:
     """The start-up check must see them on the model as it is, far above its tolerance."""
 
@@ -152,54 +166,32 @@ class TestPlantedFaults:
 
     @staticmethod
     def require_caught(name: str, factor: float = FACTOR) -> None:
-        check = check_layout(model_of(name, factor=factor), longest=LONGEST)
-        assert not check.shared
-        assert check.log_prob > 100 * check.tolerance
-        assert "nats" in check.reason
+        found = check_layout(model_of(name, factor=factor), longest=LONGEST)
+        assert not found.shared
+        assert found.log_prob > 100 * found.tolerance
+        assert "nats" in found.reason
 
-    def test_an_answer_sees_its_sibling(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        sound = attention.SharedRow._together
-
-        def leaky(self: attention.SharedRow, group: list, window: int | None) -> Tensor:
-            visible = sound(self, group, window)
-            start = group[0].prompt[0]
-            for span in group:
-                for (first, length), (at, size) in zip(
-                    span.answers, span.answers[1:], strict=False
-                ):
-                    visible[at - start :, first - start :][:size, :length] = True
-            return visible
-
-        monkeypatch.setattr(attention.SharedRow, "_together", leaky)
-        self.require_caught(name)
-
-    def test_an_answer_sees_its_sibling_in_a_long_row(
-        self, name: str, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("together", [0, 10_000])
+    def test_an_answer_sees_its_sibling(
+        self, together: int, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(attention, "TOGETHER", 0)
-        sound = attention.SharedRow._cut
+        """The second answer goes on where the first ends, in both ways of attending."""
 
-        def leaky(self: attention.SharedRow, group: list, window: int | None) -> Iterator:
-            first, *others = sound(self, group, window)
-            yield first
-            (span,) = group
-            (at, _), (start, _) = span.answers[0], span.prompt
-            for block in others:  # its prompt ends one token too late, in the first answer
-                yield attention.Block(
-                    queries=block.queries,
-                    keys=(slice(start + 1, at + 1), block.keys[1]),
-                    visible=block.visible,
-                )
+        def merged(span: Span) -> Span:
+            (at, first), (_, second), *others = span.answers
+            return Span(prompt=span.prompt, answers=((at, first + second), *others))
 
-        monkeypatch.setattr(attention.SharedRow, "_cut", leaky)
+        def leaky(rows: list[Example]) -> Packed:
+            packed = pack_shared(rows)
+            return replace(packed, spans=tuple(merged(span) for span in packed.spans or ()))
+
+        monkeypatch.setattr(check, "_both_ways", lambda probe: len(probe) > 2)
+        monkeypatch.setattr(attention, "TOGETHER", together)
+        monkeypatch.setattr(check, "pack_shared", leaky)
         self.require_caught(name)
 
     def test_positions_do_not_restart(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        from collimate.engine import check
-
-        def running(rows: list[Example]) -> object:
-            from dataclasses import replace
-
+        def running(rows: list[Example]) -> Packed:
             packed = pack_shared(rows)
             return replace(packed, positions=torch.arange(packed.ids.shape[1])[None])
 
@@ -208,28 +200,24 @@ class TestPlantedFaults:
 
     @pytest.mark.parametrize("windowed", WINDOWED)
     def test_the_window_is_ignored(self, windowed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        sound = attention.SharedRow.blocks
-        monkeypatch.setattr(attention.SharedRow, "blocks", lambda self, window: sound(self, None))
+        plant(monkeypatch, sliding_window=lambda window: None)
         self.require_caught(windowed)
 
     @pytest.mark.parametrize("windowed", WINDOWED)
-    def test_the_window_is_one_too_wide(
-        self, windowed: str, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("by", [-1, 1])
+    def test_the_window_is_off_by_one(
+        self, by: int, windowed: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        sound = attention.SharedRow.blocks
-        monkeypatch.setattr(
-            attention.SharedRow,
-            "blocks",
-            lambda self, window: sound(self, window and window + 1),
-        )
+        plant(monkeypatch, sliding_window=lambda window: window and window + by)
         self.require_caught(windowed)
 
     def test_the_soft_cap_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        sound = attention._attend
-        monkeypatch.setattr(
-            attention, "_attend", lambda *args, **named: sound(*args, **{**named, "softcap": None})
-        )
+        plant(monkeypatch, softcap=lambda cap: None)
         self.require_caught("gemma2", factor=12.0)  # scores that the cap bends
+
+    def test_the_scale_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plant(monkeypatch, scaling=lambda scale: None)
+        self.require_caught("granite")
 
     def test_a_window_longer_than_the_data_needs_no_longer_probe(self) -> None:
         model = model_of("mistral_window", factor=FACTOR, sliding_window=100_000)

@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from collimate.cli._output import table, write, write_json
+from collimate.cli._quick import quick_imports
 
 
 def command(
     json: Annotated[bool, typer.Option("--json", help="every choice, as JSON")] = False,
 ) -> None:
     """List the published methods: parameters, five choices, source."""
-    from collimate.jobs.methods import catalogue
+    with quick_imports():
+        from collimate.jobs.methods import catalogue
 
     entries = catalogue()
     if json:

@@ -44,7 +44,7 @@ class SharedRow:
     """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        self._groups, self._device = _groups(spans), device
+        self._groups, self._device = attended_together(spans), device
         self._blocks: dict[int | None, list[Block]] = {}
         self.lengths = [length for group in self._groups for length in _pieces(group)]
 
@@ -177,7 +177,7 @@ def _pieces(group: Sequence[Span]) -> list[int]:
     return [group[0].prompt[1], *(size for _, size in group[0].answers)]
 
 
-def _groups(spans: Sequence[Span]) -> list[list[Span]]:
+def attended_together(spans: Sequence[Span]) -> list[list[Span]]:
     """Runs of neighbours that are at most `TOGETHER` tokens in all."""
     groups: list[list[Span]] = []
     for span in spans:

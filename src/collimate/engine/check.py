@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
-from collimate.engine.attention import TOGETHER
+from collimate.engine.attention import TOGETHER, attended_together
 from collimate.engine.model import LogProbModel, causal_model, vocabulary_of
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 
@@ -35,16 +36,19 @@ class LayoutCheck:
     tolerance: float
 
     def to_json(self) -> Mapping[str, object]:
-        """For the run record."""
-        return asdict(self)
+        """For the run record; what is not finite is null, as JSON has no infinity."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
 
 
 def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
     """Compare the engine with a plain forward of the model, log-probs and gradients.
 
-    The probe is a row of made-up tokens with two examples of two and three answers, longer than
-    any attention window (but no longer than `longest`, the longest example of the data), on the
-    weights as they are. Where sharing differs by more than the tolerance, the plain layout is
+    The probe is a row of made-up examples with two and three answers, one longer than any attention
+    window (but no longer than `longest`, the longest example of the data), some attended together
+    and some alone, on the weights as they are. Where sharing differs by more than the tolerance, the plain layout is
     used and the reason says so.
 
     Errors: BadModel if even the plain layout differs from the model's own logits.
@@ -82,11 +86,11 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
     log_prob = (got - expected).abs().max().item()
     gradient = _relative_difference(slopes, expected_slopes)
     shared = log_prob <= tolerance and gradient <= 10 * tolerance
-    reason = (
-        "shared and plain computation agree"
-        if shared
-        else f"shared prompts change this model's log-probs by {log_prob:.2g} nats"
-    )
+    reason = "shared and plain computation agree"
+    if not log_prob <= tolerance:
+        reason = f"shared prompts change this model's log-probs by {log_prob:.2g} nats"
+    elif not shared:
+        reason = f"shared prompts change this model's gradient by {gradient:.2g} of its largest entry"
     return LayoutCheck(
         shared=shared, reason=reason, log_prob=log_prob, gradient=gradient, tolerance=tolerance
     )
@@ -122,10 +126,16 @@ def _probe(model: nn.Module, longest: int) -> tuple[Example, ...]:
             prompt=ids(prompt), answers=tuple(Answer(ids=ids(n)) for n in answers), row=0
         )
 
-    probe = (example(length, 5, 7), example(3, 4, 1, 6))
-    if longest <= TOGETHER:
-        return probe
-    return (example(TOGETHER - 8, 8, 3), *probe)  # long enough to be attended on its own
+    probe = [example(max(3, min(TOGETHER, longest) - 11), 8, 3), example(length, 5, 7)]
+    while not _both_ways(probe):
+        probe.append(example(3, 4, 1, 6))
+    return tuple(probe)
+
+
+def _both_ways(probe: Sequence[Example]) -> bool:
+    """Whether some example is attended on its own and some are attended together."""
+    alone = [len(group) == 1 for group in attended_together(pack_shared(probe).spans or ())]
+    return any(alone) and not all(alone)
 
 
 def _measure_model(

@@ -87,6 +87,8 @@ def _adapters(model: nn.Module) -> dict[str, Any]:
     """The active adapters' acting configs: rank and alpha scale weights that are equal otherwise."""
     if not isinstance(model, PeftModel):
         return {}
+    if any(getattr(module, "disable_adapters", None) is True for module in model.modules()):
+        return {}
     return {
         name: {k: v for k, v in model.peft_config[name].to_dict().items() if k not in _INERT}
         for name in model.active_adapters

@@ -89,6 +89,19 @@ class TrainSettings:
         _one_of("precision", self.precision, ("fp32", "bf16"))
         _one_of("device", self.device, ("auto", "cuda", "mps", "cpu"))
         _one_of("on_bad_row", self.on_bad_row, ("stop", "skip"))
+        for name in (
+            "dropout",
+            "truncate_answers",
+            "resume",
+            "trust_remote_code",
+            "progress",
+            "report",
+        ):
+            _one_of(name, getattr(self, name), (True, False))
+        if isinstance(self.trackers, str) or not all(isinstance(t, str) for t in self.trackers):
+            raise BadConfig(f"trackers must be a list of names, got {self.trackers!r}")
+        if not isinstance(self.cache, str | Path | None):
+            raise BadConfig(f"cache must be a folder, got {self.cache!r}")
 
     def to_json(self) -> Mapping[str, Any]:
         """For the run record."""
@@ -109,8 +122,9 @@ def _count(name: str, value: Any, *, least: int) -> None:
         raise BadConfig(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
-def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
+def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
+    if value not in known or type(value) is not type(known[0]):  # 1 == True
+        words = [str(word) for word in known]
         raise BadConfig(
-            f"{name} must be one of {', '.join(known)}, got {value!r}{nearest(str(value), known)}"
+            f"{name} must be one of {', '.join(words)}, got {value!r}{nearest(str(value), words)}"
         )

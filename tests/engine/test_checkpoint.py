@@ -1,0 +1,220 @@
+"""Checkpoints: complete or absent, enough to continue to the same bits, and never pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+from torch import nn
+
+from collimate._checks import BadRun
+from collimate.engine import checkpoint
+from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from collimate.engine.load import add_lora
+from collimate.optim import adamw
+from tests.engine.tiny import model_of
+
+
+def progress(step: int, **named: Any) -> Progress:
+    given = {"states": ({},), "metrics_bytes": 10 * step, "identity": "mine", **named}
+    return Progress(step=step, **given)
+
+
+def steps(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
+    """Some steps on a loss with dropout, so that the random state matters too."""
+    for _ in range(count):
+        ids = torch.randint(3, 90, (2, 6))
+        nn.functional.dropout(model(input_ids=ids).logits, 0.5).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def optimizer_of(kind: str, model: nn.Module) -> torch.optim.Optimizer:
+    if kind == "adamw":
+        return adamw(model, learning_rate=1e-2, weight_decay=0.1)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.SGD(trained, lr=1e-2, momentum=0.9)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "momentum"])
+@pytest.mark.parametrize("change", [None, "tied", "lora"])
+def test_continues_to_the_same_bits(kind: str, change: str | None, tmp_path: Path) -> None:
+    def fresh(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = model_of("llama_tied" if change == "tied" else "llama")
+        torch.manual_seed(seed)
+        model = add_lora(model, rank=2) if change == "lora" else model
+        return model, optimizer_of(kind, model)
+
+    model, optimizer = fresh(1)
+    steps(model, optimizer, 3)
+    save_checkpoint(tmp_path, model, optimizer, progress(3), keep=1)
+    steps(model, optimizer, 3)
+
+    other, second = fresh(2)
+    loaded = load_checkpoint(tmp_path / "step-00000003", other, second, identity="mine")
+    assert (loaded.step, loaded.metrics_bytes, loaded.identity) == (3, 30, "mine")
+    steps(other, second, 3)
+    for (name, a), b in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    if change == "tied":
+        assert other.lm_head.weight is other.model.embed_tokens.weight
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"mean": 0.1 + 0.2, "count": 3.0}, {"tiny": 5e-324, "large": 1.7e308}]
+)
+def test_the_methods_states_come_back_to_the_bit(state: dict[str, float], tmp_path: Path) -> None:
+    model = model_of("llama")
+    sgd = optimizer_of("momentum", model)
+    save_checkpoint(tmp_path, model, sgd, progress(1, states=(state, {"b": -1.0})), keep=1)
+    loaded = load_checkpoint(tmp_path / "step-00000001", model, sgd, identity="mine")
+    assert loaded.states == (state, {"b": -1.0})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, nn.Module, torch.optim.Optimizer]:
+    model = model_of("llama")
+    optimizer = optimizer_of("adamw", model)
+    steps(model, optimizer, 1)
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, model, optimizer, progress(step), keep=2)
+    return tmp_path, model, optimizer
+
+
+Saved = tuple[Path, nn.Module, torch.optim.Optimizer]
+
+
+def test_the_newest_are_kept(saved: Saved) -> None:
+    folder, *_ = saved
+    assert [path.name for path in checkpoints(folder)] == ["step-00000002", "step-00000003"]
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_only_safetensors_and_json(saved: Saved) -> None:
+    names = {path.name for path in (saved[0] / "step-00000003").iterdir()}
+    assert names == {
+        "model.safetensors",
+        "optimizer.safetensors",
+        "random.safetensors",
+        "state.json",
+    }
+    state = json.loads((saved[0] / "step-00000003" / "state.json").read_text())
+    assert state["schema_version"] == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"]
+)
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text"])
+def test_a_damaged_file_is_refused_and_changes_nothing(
+    name: str, damage: str, saved: Saved
+) -> None:
+    folder, model, optimizer = saved
+    path = folder / "step-00000003" / name
+    data = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": data[:-9], "text": b"hello"}.get(damage, b""))
+    if damage == "missing":
+        path.unlink()
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(BadRun, match=r"checkpoint .*step-00000003 is damaged .*delete that folder"):
+        load_checkpoint(folder / "step-00000003", model, optimizer, identity="mine")
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    load_checkpoint(folder / "step-00000002", model, optimizer, identity="mine")
+
+
+def test_another_runs_checkpoint_is_refused_and_changes_nothing(saved: Saved) -> None:
+    folder, model, optimizer = saved
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    with pytest.raises(BadRun, match=r"belongs to another run"):
+        load_checkpoint(folder / "step-00000003", model, optimizer, identity="other")
+    assert all((parameter == 0).all() for parameter in model.parameters())
+
+
+def test_other_parameters_or_versions_are_refused(saved: Saved) -> None:
+    folder, model, optimizer = saved
+    model.lm_head.weight.requires_grad_(False)
+    with pytest.raises(BadRun, match="holds other parameters"):
+        load_checkpoint(folder / "step-00000003", model, optimizer, identity="mine")
+    path = folder / "step-00000003" / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
+    with pytest.raises(BadRun, match="schema_version 7"):
+        load_checkpoint(folder / "step-00000003", model, optimizer, identity="mine")
+
+
+def test_only_what_is_trained_is_saved(tmp_path: Path) -> None:
+    model = add_lora(model_of("llama"), rank=2)
+    optimizer = optimizer_of("adamw", model)
+    save_checkpoint(tmp_path, model, optimizer, progress(1), keep=1)
+    adapter = sum(p.numel() * 4 for p in model.parameters() if p.requires_grad)
+    assert (tmp_path / "step-00000001" / "model.safetensors").stat().st_size < 2 * adapter + 9000
+
+
+class TestWriting:
+    """A checkpoint that could not be written leaves the older ones and no part of itself."""
+
+    @staticmethod
+    def failing(call: int, error: BaseException) -> Callable[..., None]:
+        sound, count = checkpoint._write, 0
+
+        def write(path: Path, data: bytes) -> None:
+            nonlocal count
+            count += 1
+            if count == call:
+                raise error
+            sound(path, data)
+
+        return write
+
+    @pytest.mark.parametrize("call", [1, 2, 3, 4])
+    def test_a_full_disk(self, call: int, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder, model, optimizer = saved
+        before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        monkeypatch.setattr(
+            checkpoint, "_write", self.failing(call, OSError(28, "No space left on device"))
+        )
+        with pytest.raises(BadRun, match=r"cannot write a checkpoint to .*No space left.*--resume"):
+            save_checkpoint(folder, model, optimizer, progress(4), keep=2)
+        assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_a_folder_that_cannot_be_written(self, saved: Saved) -> None:
+        folder, model, optimizer = saved
+        folder.chmod(0o500)
+        with pytest.raises(BadRun, match="cannot write a checkpoint"):
+            save_checkpoint(folder, model, optimizer, progress(4), keep=2)
+        folder.chmod(0o700)
+
+    def test_a_part_left_by_a_kill_is_replaced(self, saved: Saved) -> None:
+        folder, model, optimizer = saved
+        partial = folder / ".step-00000004.partial"
+        partial.mkdir()
+        (partial / "rubbish").write_text("x")
+        save_checkpoint(folder, model, optimizer, progress(4), keep=2)
+        assert [path.name for path in checkpoints(folder)] == ["step-00000003", "step-00000004"]
+        assert not partial.exists()
+        assert not (folder / "step-00000004" / "rubbish").exists()
+
+    def test_one_without_its_state_does_not_count(self, saved: Saved) -> None:
+        folder, *_ = saved
+        (folder / "step-00000009").mkdir()
+        assert checkpoints(folder)[-1].name == "step-00000003"
+
+    def test_saving_the_same_step_again_never_leaves_none(
+        self, saved: Saved, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With keep=1 a kill between removing the old and naming the new would lose everything."""
+        folder, model, optimizer = saved
+
+        def refuse(*_: object, **__: object) -> NoReturn:
+            raise AssertionError("killed here")
+
+        monkeypatch.setattr(Path, "rename", refuse)
+        save_checkpoint(folder, model, optimizer, progress(3), keep=1)
+        assert "step-00000003" in [path.name for path in checkpoints(folder)]
