@@ -95,7 +95,7 @@ def test_equals_a_plain_forward_to_1e_5_at_standard_initialisation(
 def test_takes_the_plain_layout_with_a_reason_where_sharing_is_wrong(
     name: str, rows: list[Example]
 ) -> None:
-    model = model_of(name, factor=FACTOR)
+    model = model_of(name, factor=4.0 if name == "mamba" else FACTOR)  # recurrences explode
     found = check_layout(model, longest=LONGEST)
     assert not found.shared
     assert "shared prompts" in found.reason
@@ -104,7 +104,7 @@ def test_takes_the_plain_layout_with_a_reason_where_sharing_is_wrong(
     log_prob, gradient, plain = compared(model, short, shared=False)
     assert plain.std() > 0.4
     assert log_prob <= 1e-4
-    assert gradient <= (1e-5 if name != "mamba" else 1e-3)  # a recurrence in float32
+    assert gradient <= 1e-5
 
 
 @pytest.mark.parametrize("together", [0, 10_000])
@@ -133,7 +133,7 @@ def test_a_model_that_changes_its_logits_unknown_to_us_is_refused() -> None:
     model = model_of("llama", factor=FACTOR)
     head = model.get_output_embeddings()
     head.register_forward_hook(lambda module, inputs, output: output * 2)
-    with pytest.raises(BadModel, match="LlamaForCausalLM.* from its own logits"):
+    with pytest.raises(BadModel, match=r"LlamaForCausalLM.* from its own logits"):
         check_layout(model, longest=LONGEST)
 
 

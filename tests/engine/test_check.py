@@ -136,7 +136,10 @@ def test_the_tolerance_is_that_of_the_dtype(dtype: torch.dtype) -> None:
 
 def test_a_wrong_gradient_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that agree and a backward pass that does not: the plain layout, and said so."""
-    plant(monkeypatch, lambda module, query, key, value, mask: (module, query, key, value.detach(), mask))
+    plant(
+        monkeypatch,
+        lambda module, query, key, value, mask: (module, query, key, value.detach(), mask),
+    )
     found = check_layout(model_of("llama", factor=4.0), longest=60)
     assert not found.shared
     assert found.log_prob <= found.tolerance
@@ -146,7 +149,9 @@ def test_a_wrong_gradient_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_nan_is_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
     nan = float("nan")
-    plant(monkeypatch, lambda module, query, key, value, mask: (module, query, key, value * nan, mask))
+    plant(
+        monkeypatch, lambda module, query, key, value, mask: (module, query, key, value * nan, mask)
+    )
     assert not check_layout(model_of("llama"), longest=60).shared
     broken = model_of("llama")
     with torch.no_grad():

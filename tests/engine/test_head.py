@@ -277,7 +277,7 @@ def test_a_signal_of_ones_own(chunk: int) -> None:
 @pytest.mark.parametrize("padding", [None, 0, 5])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_head_and_embedding_share_a_gradient(tied: bool, padding: int | None) -> None:
-    """A tied table collects the head's and the embedding's gradient, the padding row none from the latter."""
+    """A tied table collects both gradients; the embedding gives its padding row none."""
     model = model_of("llama", factor=4.0, dtype=torch.float64, tie_word_embeddings=tied)
     embedding = model.get_input_embeddings()
     embedding.padding_idx = padding

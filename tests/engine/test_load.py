@@ -100,7 +100,9 @@ def test_what_is_no_folder_is_not_looked_for_on_the_hub(
 
 def test_only_a_name_with_hub_reaches_for_the_hub() -> None:
     """Offline here, so that it fails, but as a missing model and not as a missing folder."""
-    with pytest.raises(BadModel, match="cannot load a causal language model from 'hub:nobody/nothing'"):
+    with pytest.raises(
+        BadModel, match="cannot load a causal language model from 'hub:nobody/nothing'"
+    ):
         load_model("hub:nobody/nothing")
     with pytest.raises(BadModel, match="cannot load a tokenizer from 'hub:nobody/nothing'"):
         load_tokenizer("hub:nobody/nothing", "x")
@@ -128,7 +130,8 @@ def test_code_in_a_folder_does_not_run(folder: Path, tmp_path: Path) -> None:
     (folder / "code.py").write_text(f"import os; os.mkdir({str(mark)!r})\nclass Model: pass\n")
     config = json.loads((folder / "config.json").read_text())
     config.update(
-        model_type="unheard", auto_map={"AutoModelForCausalLM": "code.Model", "AutoConfig": "code.Model"}
+        model_type="unheard",
+        auto_map={"AutoModelForCausalLM": "code.Model", "AutoConfig": "code.Model"},
     )
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(BadModel, match="cannot load a causal language model"):
@@ -146,7 +149,7 @@ def test_a_missing_tokenizer_is_said(folder: Path) -> None:
         load_tokenizer(None, model_of("llama"))
     for path in folder.glob("token*"):
         path.unlink()
-    with pytest.raises(BadModel, match="cannot load a tokenizer from .*--tokenizer"):
+    with pytest.raises(BadModel, match=r"cannot load a tokenizer from .*--tokenizer"):
         load_tokenizer(None, folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_no_budget_is_wasted_on_a_batch_that_the_next_example_fits(
     budget = 120
     batches = micro_batches(examples, budget, shared=shared)
     pack = pack_shared if shared else pack_plain
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         together = [examples[i] for i in (*batch, following[0])]
         assert pack(together).ids.numel() > budget
 

@@ -144,7 +144,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestThroughTheStore:
-    EXAMPLES = [*pairs(20), *pairs(3)]  # the last three stand twice
+    EXAMPLES = (*pairs(20), *pairs(3))  # the last three stand twice
 
     def read(self, folder: Path, budget: int = 90) -> tuple[str, int]:
         engine = LogProbModel(model_of("llama", factor=3.0), shared=True)

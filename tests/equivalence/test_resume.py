@@ -82,7 +82,7 @@ def killed(work: Callable[[], object], until: Callable[[], bool] | None = None) 
         try:
             work()
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the child must end here, whatever came
             os._exit(1)
     deadline = time.monotonic() + 60
     while True:
@@ -353,7 +353,7 @@ class TestStopped:
     ) -> None:
         stopped = stopped_once
         before = {p: p.read_bytes() for p in stopped.folder.rglob("*") if p.is_file()}
-        with pytest.raises(BadRun, match="belongs to another run.*start a new folder"):
+        with pytest.raises(BadRun, match=r"belongs to another run.*start a new folder"):
             train(
                 stopped.folder,
                 **{"model": base, "cache": cache, **SETTINGS, **changed, "resume": True},

@@ -326,7 +326,7 @@ class TestStep:
         assert [line["step"] for line in inner] == [2, 4]
 
     def test_the_weights_of_rows_count(self, tmp_path: Path) -> None:
-        """Rows of weight 0 are as good as absent from every loss, and the step that has no other passes."""
+        """Rows of weight 0 are as good as absent, and a step that has no others passes."""
         rows = [{**row, "weight": float(i % 8 == 0)} for i, row in enumerate(text_pairs())]
         run = train(
             tmp_path / "a",
@@ -385,7 +385,7 @@ class TestPrecision:
 
     def test_a_frozen_model_is_refused(self, tmp_path: Path) -> None:
         model = policy().requires_grad_(False)
-        with pytest.raises(BadConfig, match="no parameter .* trainable"):
+        with pytest.raises(BadConfig, match=r"no parameter .* trainable"):
             train(tmp_path / "a", model=model)
 
 

@@ -329,7 +329,7 @@ def test_a_model_with_float32_inside_agrees_in_float64(
 ) -> None:
     """Llama: float32 roundings inside fall alike unless an input crosses a rounding boundary."""
     bench = Bench("llama", torch.float64, plain_pairs)
-    whole, expected = bench.step(OBJECTIVES[name], WHOLE)
+    _, expected = bench.step(OBJECTIVES[name], WHOLE)
     _, one_by_one = bench.step(OBJECTIVES[name], ONE_BY_ONE)
     _, plain = bench.step(OBJECTIVES[name], WHOLE, shared=False)
     assert difference(one_by_one, expected) <= 1e-6

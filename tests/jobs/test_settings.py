@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -121,7 +122,12 @@ def test_bad_values_are_refused_by_name(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("lr", None), ("batchsize", "batch_size"), ("learnin_rate", "learning_rate"), ("Seed", "seed")],
+    [
+        ("lr", None),
+        ("batchsize", "batch_size"),
+        ("learnin_rate", "learning_rate"),
+        ("Seed", "seed"),
+    ],
 )
 def test_unknown_names_are_refused_with_the_nearest(name: str, meant: str | None) -> None:
     hint = f"; did you mean '{meant}'" if meant else ""
@@ -143,7 +149,7 @@ class TestSchedule:
         ]
         assert rates[:8] == [pytest.approx(2.0 * (i + 1) / 8) for i in range(8)]
         assert rates[8] == 2.0
-        assert all(a >= b for a, b in zip(rates[8:], rates[9:], strict=False))
+        assert all(a >= b for a, b in pairwise(rates[8:]))
         assert all(rate > 0 for rate in rates)
         assert rates[-1] == (2.0 if schedule == "constant" else pytest.approx(rates[-1]))
         if schedule != "constant":

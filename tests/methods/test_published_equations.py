@@ -144,7 +144,9 @@ def test_first_loss_is_the_loss_of_equal_policies(method):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("extra", [alpha(2.0), alpha(3.0), None], ids=["alpha(2)", "alpha(3)", "none"])
+@pytest.mark.parametrize(
+    "extra", [alpha(2.0), alpha(3.0), None], ids=["alpha(2)", "alpha(3)", "none"]
+)
 @every
 def test_loss_and_gradient_are_finite_to_a_thousand_nats(method, extra, dtype):
     if extra is not None:

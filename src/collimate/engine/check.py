@@ -48,8 +48,8 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
 
     The probe is a row of made-up examples with two and three answers, one longer than any attention
     window (but no longer than `longest`, the longest example of the data), some attended together
-    and some alone, on the weights as they are. Where sharing differs by more than the tolerance, the plain layout is
-    used and the reason says so.
+    and some alone, on the weights as they are. Where sharing differs by more than the tolerance,
+    the plain layout is used and the reason says so.
 
     Errors: BadModel if even the plain layout differs from the model's own logits.
     """
@@ -90,7 +90,9 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
     if not log_prob <= tolerance:
         reason = f"shared prompts change this model's log-probs by {log_prob:.2g} nats"
     elif not shared:
-        reason = f"shared prompts change this model's gradient by {gradient:.2g} of its largest entry"
+        reason = (
+            f"shared prompts change this model's gradient by {gradient:.2g} of its largest entry"
+        )
     return LayoutCheck(
         shared=shared, reason=reason, log_prob=log_prob, gradient=gradient, tolerance=tolerance
     )

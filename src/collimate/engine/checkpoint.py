@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -158,11 +157,12 @@ def _random_state() -> dict[str, Tensor]:
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    # Copies: tied or strided views are refused by the format.
-    _write(path, safetensors.torch.save({k: v.contiguous().clone() for k, v in tensors.items()}))
+    safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
-def _write(path: Path, data: Any) -> None:
+def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()

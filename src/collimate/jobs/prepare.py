@@ -67,12 +67,16 @@ def prepare(
     reference: AnyModel | None,
     evaluation: Any,
     settings: TrainSettings,
+    folder: Path,
     console: Console,
     phases: Phases,
 ) -> Prepared:
     """Load and check in the order that fails cheapest first: settings, tokenizer, data, model."""
     runtime = Runtime(
-        device=settings.device, precision=settings.precision, trackers=settings.trackers
+        device=settings.device,
+        precision=settings.precision,
+        trackers=settings.trackers,
+        folder=folder,
     )
     with phases.phase("load"):
         tokens = load_tokenizer(tokenizer, model, trust_remote_code=settings.trust_remote_code)

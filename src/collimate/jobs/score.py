@@ -66,7 +66,7 @@ def score(
     limit: int | None = None,
     precision: str = "fp32",
     device: str = "auto",
-    tokens_per_micro_batch: int = 4096,
+    tokens_per_micro_batch: int = 1024,
     trust_remote_code: bool = False,
     progress: bool = False,
 ) -> list[ScoredRow]:

@@ -57,7 +57,7 @@ class TrainSettings:
     cache: str | Path | None = None
     trackers: tuple[str, ...] = ()
     samples: int = 3
-    tokens_per_micro_batch: int = 4096
+    tokens_per_micro_batch: int = 1024
     trust_remote_code: bool = False
     progress: bool = True
     report: bool = True

@@ -10,7 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from collimate import methods
-from collimate._checks import BadConfig, BadRun, CollimateError, TrainingFailed, nearest
+from collimate._checks import (
+    BadConfig,
+    BadRun,
+    CollimateError,
+    TrainingFailed,
+    nearest,
+    require_extra,
+)
 from collimate._types import Example, PairLogProbs
 from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Objective
@@ -77,6 +84,8 @@ def train(
         run = collimate.train("path/to/model", "pairs.jsonl", method=methods.dpo(0.1), out="runs/a")
     """
     options = settings_from(settings)
+    if options.report:
+        require_extra("plotly", "report")
     objective = Objective.of(_method(method))
     _require_offline(objective)
     folder = RunFolder(Path(out))

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate import distributions, divergences, losses, margins, tradeoffs
+from collimate._checks import positive
 from collimate.compose import Method
 from collimate.divergences import FDivergence
 from collimate.lab import World
@@ -54,5 +55,5 @@ def f_dpo_js(beta: float = 0.1) -> Method:
     >>> f_dpo_js(0.1).tradeoff.name
     'fixed(0.2)'
     """
-    method = f_dpo(2 * beta, divergences.jensen_shannon)
+    method = f_dpo(2 * positive("beta", beta), divergences.jensen_shannon)
     return replace(method, name="f_dpo_js", source="wang:24 table 1")
