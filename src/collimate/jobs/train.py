@@ -104,6 +104,7 @@ def train(
             reference=reference,
             evaluation=evaluation,
             settings=options,
+            folder=folder.path,
             console=console,
             phases=phases,
         )
