@@ -15,7 +15,7 @@ from torch import nn
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
 from collimate.engine import attention, check
-from collimate.engine.check import LayoutCheck, check_layout, require_vocabulary
+from collimate.engine.check import LayoutCheck, check_layout, require_readable
 from collimate.engine.load import add_lora
 from collimate.engine.packing import Packed, pack_shared
 from tests.engine.tiny import ARCHITECTURES, WINDOW, model_of
@@ -199,7 +199,7 @@ def test_ids_beyond_the_vocabulary_are_refused() -> None:
         answers = (Answer(ids=np.array([1])), Answer(ids=np.array([answer])))
         return [Example(prompt=np.array([prompt]), answers=answers, row=0)]
 
-    require_vocabulary(model, of(96, 96))
+    require_readable(model, of(96, 96))
     for bad in (of(97, 1), of(1, 97)):
         with pytest.raises(BadModel, match="vocabulary of 97, and the data holds token id 97"):
-            require_vocabulary(model, bad)
+            require_readable(model, bad)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import resource
+import signal
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from collimate._checks import BadRun
@@ -159,37 +161,46 @@ def test_only_what_is_trained_is_saved(tmp_path: Path) -> None:
 class TestWriting:
     """A checkpoint that could not be written leaves the older ones and no part of itself."""
 
-    @staticmethod
-    def failing(call: int, error: BaseException) -> Callable[..., None]:
-        sound, count = checkpoint._write, 0
-
-        def write(path: Path, data: bytes) -> None:
-            nonlocal count
-            count += 1
-            if count == call:
-                raise error
-            sound(path, data)
-
-        return write
-
-    @pytest.mark.parametrize("call", [1, 2, 3, 4])
-    def test_a_full_disk(self, call: int, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("writer", "error"),
+        [
+            ("_save", OSError(28, "No space left on device")),
+            ("_save", SafetensorError("I/O error: No space left on device (os error 28)")),
+            ("_write", OSError(28, "No space left on device")),
+        ],
+        ids=["weights", "weights by safetensors", "state"],
+    )
+    def test_a_full_disk(
+        self, writer: str, error: Exception, saved: Saved, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         folder, model, optimizer = saved
         before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-        monkeypatch.setattr(
-            checkpoint, "_write", self.failing(call, OSError(28, "No space left on device"))
-        )
+
+        def full(path: Path, data: object) -> NoReturn:
+            path.write_bytes(b"a part")
+            raise error
+
+        monkeypatch.setattr(checkpoint, writer, full)
         with pytest.raises(BadRun, match=r"cannot write a checkpoint to .*No space left.*--resume"):
             save_checkpoint(folder, model, optimizer, progress(4), keep=2)
         assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-    def test_a_folder_that_cannot_be_written(self, saved: Saved) -> None:
+    @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on file sizes")
+    def test_a_disk_that_is_really_full(self, saved: Saved) -> None:
+        """The kernel refuses to write beyond a limit; whatever the writer makes of it is caught."""
         folder, model, optimizer = saved
-        folder.chmod(0o500)
-        with pytest.raises(BadRun, match="cannot write a checkpoint"):
-            save_checkpoint(folder, model, optimizer, progress(4), keep=2)
-        folder.chmod(0o700)
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+            try:
+                save_checkpoint(folder, model, optimizer, progress(4), keep=2)
+            except BadRun as error:
+                os._exit(7 if "cannot write a checkpoint" in str(error) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
 
     def test_a_part_left_by_a_kill_is_replaced(self, saved: Saved) -> None:
         folder, model, optimizer = saved

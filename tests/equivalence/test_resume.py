@@ -169,6 +169,11 @@ def _half_written(path: Path, data: bytes, *_: Any) -> None:
     kill_self()
 
 
+def _half_saved(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    checkpoint.safetensors.torch.save_file(dict(tensors), path)
+    _half_written(path, path.read_bytes())
+
+
 def _half_line(folder: RunFolder, line: Mapping[str, Any]) -> None:
     with folder.metrics_path.open("a") as file:
         file.write(json.dumps(line)[:25])
@@ -177,9 +182,9 @@ def _half_line(folder: RunFolder, line: Mapping[str, Any]) -> None:
 
 INSTANTS: dict[str, tuple[object, str, int, Callable[..., Any] | None]] = {
     # where the child kills itself: (owner, attribute, n-th call, what it does first)
-    "inside the first checkpoint's weights": (checkpoint, "_write", 1, _half_written),
-    "inside the second checkpoint's optimiser": (checkpoint, "_write", 6, _half_written),
-    "inside the second checkpoint's state": (checkpoint, "_write", 8, _half_written),
+    "inside the first checkpoint's weights": (checkpoint, "_save", 1, _half_saved),
+    "inside the second checkpoint's optimiser": (checkpoint, "_save", 5, _half_saved),
+    "inside the second checkpoint's state": (checkpoint, "_write", 2, _half_written),
     "before the second checkpoint takes its name": (Path, "rename", 2, None),
     "before old checkpoints are deleted": (checkpoint, "checkpoints", 6, None),
     "inside a line of metrics": (RunFolder, "append_metrics", 8, _half_line),
@@ -574,7 +579,7 @@ class TestFailed:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "_write", _nth(6, full, checkpoint._write))
+            patch.setattr(checkpoint, "_save", _nth(5, full, checkpoint._save))
             with pytest.raises(BadRun, match=r"cannot write a checkpoint to .*No space left"):
                 begin()
         folder = tmp_path / "run"

@@ -211,7 +211,7 @@ class TestStep:
         for run in runs[1:]:
             for one, other in zip(metrics_of(runs[0]), metrics_of(run), strict=True):
                 assert one.keys() == other.keys()
-                for name in one:
+                for name in one.keys() - {"reward_accuracy"}:  # at a tie a rounding decides
                     assert one[name] == pytest.approx(other[name], rel=1e-5, abs=1e-5), name
             after, expected = (r.record["evaluation"]["after"] for r in (run, runs[0]))
             assert after["loss"] == pytest.approx(expected["loss"], abs=1e-5)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
 from collimate.engine.attention import TOGETHER, attended_together
-from collimate.engine.model import LogProbModel, causal_model, vocabulary_of
+from collimate.engine.model import LogProbModel, causal_model, context_of, vocabulary_of
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 
 _SAMPLED = 4096  # gradient entries compared per parameter
@@ -43,29 +45,39 @@ class LayoutCheck:
         }
 
 
-def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
-    """Compare the engine with a plain forward of the model, log-probs and gradients.
+def check_layout(model: nn.Module, *, longest: int, gradients: bool = True) -> LayoutCheck:
+    """Compare the engine with a plain forward of the model, log-probs and (to train) gradients.
 
     The probe is a row of made-up examples with two and three answers, one longer than any attention
     window (but no longer than `longest`, the longest example of the data), some attended together
     and some alone, on the weights as they are. Where sharing differs by more than the tolerance,
     the plain layout is used and the reason says so.
 
-    Errors: BadModel if even the plain layout differs from the model's own logits.
+    Errors: BadModel if even the plain layout differs from the model's own logits, or gives its
+    parameters another gradient.
     """
     causal = causal_model(model)
     probe = _probe(model, longest)
     tolerance = 1e-4 if causal.dtype in (torch.float32, torch.float64) else 0.1
-    expected, expected_slopes = _measure_model(model, probe)
-    plain, _ = _measure_engine(LogProbModel(model, shared=False), pack_plain(probe))
+    expected, expected_slopes = _measure_model(model, probe, gradients)
+    plain, plain_slopes = _measure_engine(
+        LogProbModel(model, shared=False), pack_plain(probe), gradients
+    )
     if not (plain - expected).abs().max() <= tolerance:
         raise BadModel(
             f"{type(causal).__name__}: log-probs computed from its backbone and output head differ "
             f"by {(plain - expected).abs().max():.2g} nats from its own logits, so it does "
             "something to its logits that this version does not know"
         )
+    if not _relative_difference(plain_slopes, expected_slopes) <= 10 * tolerance:
+        raise BadModel(
+            f"{type(causal).__name__}: the gradient through its backbone and output head is not that "
+            "of its own logits; an adapter on the output head is not supported: train one without it"
+        )
     try:
-        got, slopes = _measure_engine(LogProbModel(model, shared=True), pack_shared(probe))
+        got, slopes = _measure_engine(
+            LogProbModel(model, shared=True), pack_shared(probe), gradients
+        )
     except (
         TypeError,
         ValueError,
@@ -98,20 +110,23 @@ def check_layout(model: nn.Module, *, longest: int) -> LayoutCheck:
     )
 
 
-def require_vocabulary(model: nn.Module, examples: Sequence[Example]) -> None:
-    """Errors: BadModel where the examples hold a token id that the model has no embedding for."""
-    rows = vocabulary_of(model)
-    largest = max(
-        int(ids.max())
-        for example in examples
-        for ids in (example.prompt, *(answer.ids for answer in example.answers))
-        if len(ids)
-    )
-    if largest >= rows:
-        raise BadModel(
-            f"the reference has a vocabulary of {rows}, and the data holds token id {largest}: give a "
-            "reference that shares the policy's tokenizer"
-        )
+def require_readable(model: nn.Module, examples: Sequence[Example]) -> None:
+    """Errors: BadModel where a reference cannot read the examples: their ids, or their length."""
+    rows, context = vocabulary_of(model), context_of(model)
+    for example in examples:
+        ids = (example.prompt, *(answer.ids for answer in example.answers))
+        largest = max(int(part.max()) for part in ids if len(part))
+        if largest >= rows:
+            raise BadModel(
+                f"the reference has a vocabulary of {rows}, and row {example.row} holds token id "
+                f"{largest}: give a reference that shares the policy's tokenizer"
+            )
+        length = len(example.prompt) + max(len(answer.ids) for answer in example.answers)
+        if context is not None and length > context:
+            raise BadModel(
+                f"the reference reads {context} tokens, and row {example.row} has {length}: give a "
+                "reference with a longer context, or shorten rows with max_prompt and max_answer"
+            )
 
 
 def _probe(model: nn.Module, longest: int) -> tuple[Example, ...]:
@@ -141,19 +156,18 @@ def _both_ways(probe: Sequence[Example]) -> bool:
 
 
 def _measure_model(
-    model: nn.Module, probe: Sequence[Example]
+    model: nn.Module, probe: Sequence[Example], gradients: bool
 ) -> tuple[Float[Tensor, " token"], dict[str, Tensor]]:
     """Log-probs and sampled gradients by the model's own logits, one answer at a time, unpadded."""
     device = causal_model(model).device
-    with _gradients_of(model):
+    with _probing(model, gradients):
         parts: list[Tensor] = []
         for example in probe:
             for answer in example.answers:
                 row = (
                     torch.from_numpy(np.concatenate((example.prompt, answer.ids))).long().to(device)
                 )
-                logits = model(input_ids=row[None], use_cache=False).logits[0]
-                logits = logits[len(example.prompt) - 1 : -1]
+                logits = _logits(model, row[None], len(answer.ids) + 1)[0, :-1]
                 logits = logits if logits.dtype == torch.float64 else logits.float()
                 target = row[len(example.prompt) :, None]
                 parts.append(logits.log_softmax(-1).gather(1, target).squeeze(1))
@@ -161,30 +175,33 @@ def _measure_model(
         return values.detach(), _slopes(model, values)
 
 
+def _logits(model: nn.Module, ids: Tensor, last: int) -> Float[Tensor, "row last vocab"]:
+    """The model's own logits at the last positions; only those are made, where it can be asked to."""
+    forward = inspect.signature(causal_model(model).forward).parameters
+    only = {"logits_to_keep": last} if "logits_to_keep" in forward else {}
+    return model(input_ids=ids, use_cache=False, **only).logits[:, -last:]
+
+
 def _measure_engine(
-    engine: LogProbModel, packed: Packed
+    engine: LogProbModel, packed: Packed, gradients: bool
 ) -> tuple[Float[Tensor, " token"], dict[str, Tensor]]:
-    with _gradients_of(engine.model):
+    with _probing(engine.model, gradients):
         (values,) = engine(packed.to(causal_model(engine.model).device))
         return values.detach(), _slopes(engine.model, values)
 
 
-class _gradients_of:
-    """Run with gradients in eval mode; leave mode and gradients as they were."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-
-    def __enter__(self) -> None:
-        self.training = self.model.training
-        self.model.eval()
-        self.grad_mode = torch.enable_grad()
-        self.grad_mode.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self.grad_mode.__exit__(None, None, None)
-        self.model.train(self.training)
-        self.model.zero_grad(set_to_none=True)
+@contextmanager
+def _probing(model: nn.Module, gradients: bool) -> Iterator[None]:
+    """Run in eval mode; mode and gradients of the model are left as they were."""
+    training, kept = model.training, [(p, p.grad) for p in model.parameters()]
+    model.eval().zero_grad(set_to_none=True)
+    try:
+        with torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        model.train(training)
+        for parameter, gradient in kept:
+            parameter.grad = gradient
 
 
 def _slopes(model: nn.Module, values: Float[Tensor, " token"]) -> dict[str, Tensor]:

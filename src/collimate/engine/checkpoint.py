@@ -65,11 +65,14 @@ def save_checkpoint(
         _write(partial / "state.json", json.dumps(state, indent=1).encode())
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-    except OSError as error:
+    except (
+        OSError,
+        SafetensorError,
+    ) as error:  # the latter is what safetensors makes of a full disk
         shutil.rmtree(partial, ignore_errors=True)
         raise BadRun(
-            f"cannot write a checkpoint to {folder}: {error.strerror or error}; free some space and "
-            "continue with --resume"
+            f"cannot write a checkpoint to {folder}: {error}; free some space and continue with "
+            "--resume"
         ) from error
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)

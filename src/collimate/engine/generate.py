@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from collimate._types import Example
+from collimate.engine.load import end_ids
 from collimate.engine.model import causal_model, context_of
 
 
@@ -35,8 +36,8 @@ def greedy_samples(
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_tokens,
                 do_sample=False,
-                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
-                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+                eos_token_id=sorted(end_ids(causal, tokenizer)) or None,
             )
         texts.append(str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)))
     return texts

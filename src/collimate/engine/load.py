@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from collimate._checks import BadConfig, BadModel
+from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.model import causal_model
 
 Tokenizer = PreTrainedTokenizerBase
@@ -116,6 +117,26 @@ def load_tokenizer(
             f"cannot load a tokenizer from '{source}': {_first_line(error)}; give one with --tokenizer "
             "(tokenizer=...)"
         ) from error
+
+
+def save_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    """A plain transformers folder (or an adapter folder), in one move.
+
+    Errors: BadRun if the disk is full or the folder not writable.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    # peft would ask the hub whether the base's vocabulary was resized.
+    options: dict[str, Any] = {}
+    if isinstance(model, PeftModel):
+        options["save_embedding_layers"] = False
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        model.save_pretrained(str(partial), **options)
+        tokenizer.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        raise BadRun(f"cannot write the model to {folder}: {error.strerror or error}") from error
 
 
 def quiet() -> None:

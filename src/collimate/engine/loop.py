@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from collimate._checks import TrainingFailed
 from collimate._types import Example
@@ -76,7 +77,7 @@ def run_steps(
             budget=settings.budget,
             autocast=autocast,
         )
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm).item()
+        norm = clip_gradients(parameters, settings.max_gradient_norm)
         _require_finite(outcome.loss.item(), norm, state.step, chosen.tolist(), examples)
         rate = learning_rate(
             state.step,
@@ -109,6 +110,28 @@ def run_steps(
         if not on_step(state, line, outcome):
             break
     return state
+
+
+def clip_gradients(parameters: Sequence[Tensor], largest: float) -> float:
+    """Scale all gradients together so that their norm is at most `largest`; returns the norm before.
+
+    A norm whose square exceeds float32 is still found: entries are then divided by the largest first.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients).item()
+    if norm == math.inf:
+        peak = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf).item()
+        if math.isfinite(peak):
+            for gradient in gradients:
+                gradient.div_(peak)
+            scaled = torch.nn.utils.get_total_norm(gradients).item()
+            for gradient in gradients:
+                gradient.mul_(largest / scaled)
+            return peak * scaled
+    if norm > largest:
+        for gradient in gradients:
+            gradient.mul_(largest / norm)
+    return norm
 
 
 def _require_finite(

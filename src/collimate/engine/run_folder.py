@@ -55,11 +55,13 @@ class RunFolder:
         """run.json. Errors: BadRun if it is missing, broken or of another schema version."""
         try:
             record = json.loads(self.record_path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise BadRun(
                 f"{self.path} holds no run (no run.json): check the folder, or begin the run without "
                 "--resume"
             ) from error
+        except OSError as error:
+            raise BadRun(f"cannot read {self.record_path}: {error.strerror or error}") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise BadRun(
                 f"{self.record_path} is not valid JSON ({error}): it was damaged"
@@ -70,6 +72,8 @@ class RunFolder:
                 f"{self.record_path} has schema_version {version!r}, this version reads "
                 f"{SCHEMA_VERSION}: use the version of collimate that wrote it"
             )
+        if "status" not in record:
+            raise BadRun(f"{self.record_path} has no status: it was damaged")
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:
@@ -93,8 +97,14 @@ class RunFolder:
         return self.metrics_path.stat().st_size
 
     def cut_metrics(self, size: int) -> None:
-        """Cut metrics.jsonl back to what a checkpoint had seen."""
-        if self.metrics_path.exists():
+        """Cut metrics.jsonl back to what a checkpoint had seen. Errors: BadRun if it holds less."""
+        held = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
+        if held < size:
+            raise BadRun(
+                f"{self.metrics_path} has {held} bytes, and the checkpoint had seen {size}: lines were "
+                "removed; put them back, or start a new run"
+            )
+        if held:
             os.truncate(self.metrics_path, size)
 
     def write_bad_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from collimate._checks import BadRun
-from collimate.engine.load import load_model, load_tokenizer, quiet
+from collimate.engine.load import load_model, load_tokenizer, quiet, save_model
 
 
 def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
@@ -30,6 +30,5 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     model: Any = load_model(folder)
     if merge:
         model = model.merge_and_unload()
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    save_model(model, tokenizer, target)
     return target

@@ -10,6 +10,8 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from collimate.compose import Objective
 from collimate.engine.loop import LoopSettings
 from collimate.engine.plan import Plan
@@ -44,25 +46,40 @@ def run_identity(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def describe(value: Any) -> Any:
+def describe(value: Any, _depth: int = 8) -> Any:
     """A method and all it is made of, as JSON: numbers to the last bit, functions by their source.
+
+    What a function has captured counts too; nesting deeper than `_depth` is described by its type.
 
     >>> from collimate.tradeoffs import fixed
     >>> describe(fixed(0.1))["value"]
     0.1
     """
+
+    def inner(part: Any) -> Any:
+        return describe(part, _depth - 1)
+
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if not _depth:
+        return type(value).__qualname__
+    if isinstance(value, Tensor):
+        return [str(value.dtype), value.tolist()]
     if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}
+        return {str(key): inner(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [describe(item) for item in value]
+        return [inner(item) for item in value]
     if isinstance(value, partial):
-        return [describe(value.func), describe(value.args), describe(value.keywords)]
+        return [inner(value.func), inner(value.args), inner(value.keywords)]
     if is_dataclass(value) and not isinstance(value, type):
-        kept = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        kept = {field.name: inner(getattr(value, field.name)) for field in fields(value)}
         return {"type": type(value).__qualname__, **kept}
-    return _source(value if inspect.isroutine(value) or inspect.isclass(value) else type(value))
+    if inspect.isfunction(value):
+        captured = inspect.getclosurevars(value).nonlocals
+        return [_source(value), *map(inner, (value.__defaults__, value.__kwdefaults__, captured))]
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return _source(value)
+    return [_source(type(value)), inner(getattr(value, "__dict__", None))]
 
 
 def _source(thing: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from collimate._checks import BadConfig, BadData
 from collimate._types import Example
 from collimate.compose import Objective
 from collimate.data import Loaded
-from collimate.engine.check import LayoutCheck, check_layout, require_vocabulary
+from collimate.engine.check import LayoutCheck, check_layout, require_readable
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import column_hash, model_fingerprint
 from collimate.engine.load import Tokenizer, add_lora, load_model, load_tokenizer
-from collimate.engine.model import LogProbModel
-from collimate.engine.objective import needs_reference
+from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.objective import couples_batch, needs_reference
 from collimate.engine.runtime import Runtime
 from collimate.engine.store import LogProbStore, default_cache
 from collimate.jobs._console import Console
@@ -56,6 +56,7 @@ class Prepared:
     check: LayoutCheck
     fingerprint: str
     reference: Reference | None
+    exact: bool  # weights in float32 or better
 
 
 def prepare(
@@ -89,11 +90,15 @@ def prepare(
         held_out = (
             None
             if evaluation is None
-            else _load(evaluation, tokens, policy, settings, console, "held out")
+            else _load(
+                evaluation, tokens, policy, replace(settings, limit=None), console, "held out"
+            )
         )
     with phases.phase("check"):
-        everything = [*loaded.examples, *(held_out.examples if held_out else ())]
-        check = check_layout(policy, longest=max(example.tokens for example in everything))
+        everything = (*loaded.examples, *(held_out.examples if held_out else ()))
+        longest = max(example.tokens for example in everything)
+        # Under LoRA the base is frozen: its gradient would cost what LoRA is there to save.
+        check = check_layout(policy, longest=longest, gradients=settings.lora_rank is None)
         console.say(
             f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})"
         )
@@ -109,6 +114,11 @@ def prepare(
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
         engine = LogProbModel(policy, shared=check.shared)
+    if settings.dropout and couples_batch(objective):
+        raise BadConfig(
+            f"'{objective.name}' couples the examples of a step and is differentiated in two passes, "
+            "which dropout would make see two models: leave out dropout"
+        )
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
     return Prepared(
@@ -121,6 +131,7 @@ def prepare(
         check=check,
         fingerprint=fingerprint,
         reference=column,
+        exact=causal_model(policy).dtype in (torch.float32, torch.float64),
     )
 
 
@@ -159,9 +170,11 @@ def _reference(
     is_policy = reference is None
     if reference is not None:
         other = load_model(reference, trust_remote_code=settings.trust_remote_code)
-        require_vocabulary(other, [*loaded.examples, *(held_out.examples if held_out else ())])
+        everything = (*loaded.examples, *(held_out.examples if held_out else ()))
+        require_readable(other, everything)
         other.to(runtime.device).eval()
-        check = check_layout(other, longest=max(example.tokens for example in loaded.examples))
+        longest = max(example.tokens for example in everything)
+        check = check_layout(other, longest=longest, gradients=False)
         engine = LogProbModel(other, shared=check.shared)
         fingerprint = model_fingerprint(other, layout=_layout(check), precision=settings.precision)
     root = Path(settings.cache) if settings.cache is not None else default_cache()

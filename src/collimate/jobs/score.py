@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import nn
 
 from collimate._checks import BadComposition
-from collimate.engine.check import check_layout
+from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs
 from collimate.engine.load import Tokenizer, load_model, load_tokenizer, quiet
 from collimate.engine.model import LogProbModel
@@ -96,7 +96,8 @@ def score(
     def rows_of(scored: nn.Module, what: str) -> Rows:
         training = scored.training
         scored.to(runtime.device).eval()
-        check = check_layout(scored, longest=max(example.tokens for example in loaded.examples))
+        longest = max(example.tokens for example in loaded.examples)
+        check = check_layout(scored, longest=longest, gradients=False)
         with console.bar(what, total=len(loaded.examples)) as bar:
             rows = log_probs(
                 LogProbModel(scored, shared=check.shared),
@@ -111,7 +112,9 @@ def score(
     rows = rows_of(policy, "scoring")
     others = None
     if reference is not None:
-        others = rows_of(load_model(reference, trust_remote_code=trust_remote_code), "reference")
+        other = load_model(reference, trust_remote_code=trust_remote_code)
+        require_readable(other, loaded.examples)
+        others = rows_of(other, "reference")
     return [
         ScoredRow(row=example.row, answers=rows[i], reference=None if others is None else others[i])
         for i, example in enumerate(loaded.examples)

@@ -1,0 +1,285 @@
+"""One training run, from a prepared start to its saved model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from collimate._checks import (
+    BadRun,
+    TrainingFailed,
+)
+from collimate._types import Example
+from collimate.compose import Objective
+from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from collimate.engine.evaluate import log_probs
+from collimate.engine.generate import greedy_samples
+from collimate.engine.load import save_model
+from collimate.engine.loop import LoopSettings, LoopState, run_steps
+from collimate.engine.metrics import evaluation as evaluation_metrics
+from collimate.engine.objective import initial_states
+from collimate.engine.plan import Plan
+from collimate.engine.run_folder import RunFolder
+from collimate.engine.step import StepOutcome
+from collimate.jobs._console import Console
+from collimate.jobs._interrupt import interruptible
+from collimate.jobs._phases import Phases
+from collimate.jobs.identity import run_identity
+from collimate.jobs.prepare import Prepared
+from collimate.jobs.run import Run
+from collimate.jobs.settings import (
+    FULL_LEARNING_RATE,
+    LORA_LEARNING_RATE,
+    TrainSettings,
+)
+from collimate.optim import adamw
+
+
+class Job:
+    """One run, from a prepared start to its saved model."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        objective: Objective,
+        prepared: Prepared,
+        options: TrainSettings,
+        record: dict[str, Any],
+        console: Console,
+        phases: Phases,
+    ) -> None:
+        self.folder, self.objective, self.prepared = folder, objective, prepared
+        self.options, self.record = options, record
+        self.console, self.phases = console, phases
+        count = len(prepared.train.examples)
+        per_epoch = math.ceil(count / options.batch_size)
+        steps = options.max_steps or max(1, math.ceil(options.epochs * per_epoch))
+        self.plan = Plan(
+            examples=count, batch_size=options.batch_size, steps=steps, seed=options.seed
+        )
+        peak = options.learning_rate or (
+            FULL_LEARNING_RATE if options.lora_rank is None else LORA_LEARNING_RATE
+        )
+        self.loop = LoopSettings(
+            peak=peak,
+            warmup=math.ceil(options.warmup * steps),
+            schedule=options.schedule,
+            max_gradient_norm=options.max_gradient_norm,
+            budget=options.tokens_per_micro_batch,
+            log_every=options.log_every,
+        )
+        self.every = options.checkpoint_every or math.ceil(steps / 5)
+        self.optimizer = adamw(
+            prepared.model, learning_rate=peak, weight_decay=options.weight_decay
+        )
+        self.identity = run_identity(objective, prepared, options, self.plan, self.loop)
+
+    def run(self) -> Run:
+        """Train from the start, or from the last checkpoint, to the end or an interruption."""
+        state = self._start()
+        with self.phases.phase("train"), interruptible() as interrupt:
+            state = self._train(state, interrupt)
+        if state.step < self.plan.steps:
+            self._checkpoint(state)
+            self.record.update(status="stopped", steps=state.step, phases=self.phases.seconds)
+            self._finish_record()
+            self.console.say(f"stopped after step {state.step}; continue with --resume")
+        else:
+            self._finish(state)
+        return Run(folder=self.folder.path, record=self.record, model=self.prepared.model)
+
+    def _start(self) -> LoopState:
+        state = LoopState(step=0, states=tuple(initial_states(self.objective)))
+        if self.options.resume:
+            before = self.folder.read_record()
+            for name in ("evaluation", "samples", "created"):
+                self.record[name] = before[name]
+            if self.record["reference"] is not None and before["reference"] is not None:
+                name = "first_step_max_log_ratio"
+                self.record["reference"][name] = before["reference"][name]
+            done = checkpoints(self.folder.checkpoints_path)
+            metrics = 0
+            if done:
+                progress = load_checkpoint(
+                    done[-1], self.prepared.model, self.optimizer, identity=self.identity
+                )
+                state = LoopState(step=progress.step, states=progress.states)
+                metrics = progress.metrics_bytes
+            elif before["identity"] != self.identity:
+                raise BadRun(_other_run(self.folder.path))
+            self.folder.cut_metrics(metrics)
+            self.console.say(f"resuming after step {state.step} of {self.plan.steps}")
+        else:
+            with self.phases.phase("evaluate"):
+                self.record["evaluation"]["before"] = self._evaluate(state, before=True)
+                self.record["samples"] = self._samples_before()
+            self.folder.create()
+            held_out = self.prepared.evaluation
+            self.folder.write_bad_rows(
+                [*self.prepared.train.bad_rows, *(held_out.bad_rows if held_out else ())]
+            )
+        self.record.update(status="running", identity=self.identity)
+        self.folder.write_record(self.record)
+        self.prepared.runtime.start_trackers(self.record["name"], self.options.to_json())
+        self.console.say(_plan_line(self.plan, self.loop, self.record["sizes"]))
+        return state
+
+    def _train(self, state: LoopState, interrupt: Any) -> LoopState:
+        with self.console.bar("training", total=self.plan.steps, done=state.step) as bar:
+
+            def on_step(
+                now: LoopState, line: Mapping[str, Any] | None, outcome: StepOutcome
+            ) -> bool:
+                self.record["steps"] = now.step
+                if now.step == 1:
+                    self._require_zero_start(outcome)
+                if line is not None:
+                    self.folder.append_metrics(line)
+                    self.prepared.runtime.log(line, step=now.step)
+                bar.advance(1, _note(line))
+                every = self.options.evaluate_every
+                if every and now.step % every == 0 and now.step < self.plan.steps:
+                    measured = self._evaluate(now)
+                    self.folder.append_metrics({"step": now.step, "evaluation": measured})
+                if now.step % self.every == 0 and now.step < self.plan.steps:
+                    self._checkpoint(now)
+                return not interrupt.asked
+
+            return run_steps(
+                self.prepared.engine,
+                self.objective,
+                self.optimizer,
+                self.plan,
+                self.prepared.train.examples,
+                None if self.prepared.reference is None else self.prepared.reference.train,
+                state,
+                self.loop,
+                autocast=self.prepared.runtime.autocast,
+                on_step=on_step,
+            )
+
+    def _finish(self, state: LoopState) -> None:
+        self._checkpoint(state)  # first, so that nothing below can cost the steps
+        with self.phases.phase("evaluate"):
+            self.record["evaluation"]["after"] = self._evaluate(state)
+            self._samples_after()
+        with self.phases.phase("save"):
+            save_model(self.prepared.model, self.prepared.tokenizer, self.folder.model_path)
+        self.record.update(status="finished", steps=state.step, phases=self.phases.seconds)
+        self._finish_record()
+
+    def _finish_record(self) -> None:
+        self.record["seconds"] = self.phases.total()
+        self.folder.write_record(self.record)
+
+    def _checkpoint(self, state: LoopState) -> None:
+        progress = Progress(
+            step=state.step,
+            states=state.states,
+            metrics_bytes=self.folder.metrics_size(),
+            identity=self.identity,
+        )
+        save_checkpoint(
+            self.folder.checkpoints_path,
+            self.prepared.model,
+            self.optimizer,
+            progress,
+            keep=self.options.keep,
+        )
+
+    def _evaluate(self, state: LoopState, *, before: bool = False) -> dict[str, Any] | None:
+        held_out, reference = self.prepared.evaluation, self.prepared.reference
+        if held_out is None:
+            return None
+        column = None if reference is None else reference.evaluation
+        if before and reference is not None and reference.is_policy:
+            rows = column  # the policy is its reference before the first step
+        else:
+            self.prepared.model.eval()
+            with self.console.bar("evaluating", total=len(held_out.examples)) as bar:
+                rows = log_probs(
+                    self.prepared.engine,
+                    held_out.examples,
+                    budget=self.options.tokens_per_micro_batch,
+                    autocast=self.prepared.runtime.autocast,
+                    progress=bar.advance,
+                )
+            self.prepared.model.train(self.options.dropout)
+        assert rows is not None  # a reference with held-out data has its column
+        return evaluation_metrics(self.objective, state.states, held_out.examples, rows, column)
+
+    def _samples_before(self) -> list[dict[str, Any]]:
+        examples = self._sample_prompts()
+        texts = self._greedy(examples)
+        tokenizer = self.prepared.tokenizer
+        return [
+            {
+                "prompt": tokenizer.decode(example.prompt, skip_special_tokens=True),
+                "before": text,
+                "after": None,
+                "chosen": tokenizer.decode(example.answers[0].ids, skip_special_tokens=True),
+            }
+            for example, text in zip(examples, texts, strict=True)
+        ]
+
+    def _samples_after(self) -> None:
+        texts = self._greedy(self._sample_prompts())
+        for sample, text in zip(self.record["samples"], texts, strict=True):
+            sample["after"] = text
+
+    def _greedy(self, examples: list[Example]) -> list[str]:
+        self.prepared.model.eval()
+        texts = greedy_samples(self.prepared.model, self.prepared.tokenizer, examples)
+        self.prepared.model.train(self.options.dropout)
+        return texts
+
+    def _sample_prompts(self) -> list[Example]:
+        source = self.prepared.evaluation or self.prepared.train
+        distinct = {example.prompt.tobytes(): example for example in source.examples}
+        return list(distinct.values())[: self.options.samples]
+
+    def _require_zero_start(self, outcome: StepOutcome) -> None:
+        """The policy is its own reference at step 1, so every log-ratio must be 0 up to rounding."""
+        reference, batch = self.prepared.reference, outcome.batch
+        if reference is None or batch.reference is None:
+            return
+        largest = (batch.log_prob - batch.reference).abs().max().item()
+        self.record["reference"]["first_step_max_log_ratio"] = largest
+        self.folder.write_record(self.record)
+        exact = self.options.precision == "fp32" and self.prepared.exact
+        tolerance = 1e-3 if exact else 0.5
+        if reference.is_policy and not self.options.dropout and not largest <= tolerance:
+            raise TrainingFailed(
+                f"at the first step the policy differs from its own reference by {largest:.2g} nats on "
+                "a token, where 0 was expected: the model answers differently in training (dropout, "
+                "noise), or the cache holds values of another model; clear it, or pass cache=<new folder>"
+            )
+
+
+def _other_run(path: Path) -> str:
+    return (
+        f"{path} belongs to another run: its model, data, method, reference or settings differ from "
+        "those given now; resume with the run's own, or start a new folder"
+    )
+
+
+def _plan_line(plan: Plan, loop: LoopSettings, sizes: Mapping[str, int]) -> str:
+    gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
+    return (
+        f"{plan.examples} pairs, {plan.steps} steps of {plan.batch_size}, learning rate {loop.peak:g}; "
+        f"memory in GB: {gigabytes}"
+    )
+
+
+def _note(line: Mapping[str, Any] | None) -> str | None:
+    if line is None:
+        return None
+    shown = [f"loss {line['loss']:.4f}"]
+    if "reward_accuracy" in line:
+        shown.append(f"accuracy {line['reward_accuracy']:.2f}")
+        shown.append(
+            f"log-ratio {line['log_ratio_chosen']:+.2f} / {line['log_ratio_rejected']:+.2f}"
+        )
+    return " ".join(shown)
