@@ -19,6 +19,7 @@ help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.installed-demo  ## align a tiny model, compare it with the exact optimum, say where the report is
+	rm -rf runs/demo
 	$(BIN)/collimate demo --out runs/demo
 	@echo "The report is at $(CURDIR)/runs/demo/report.html"
 
