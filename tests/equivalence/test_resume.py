@@ -24,7 +24,7 @@ from collimate._types import PairLogProbs
 from collimate.axes import Needs, State, Term
 from collimate.engine import checkpoint, run_folder
 from collimate.engine.run_folder import RunFolder
-from collimate.jobs import train as train_job
+from collimate.jobs import _job
 from tests.equivalence.runs import (
     metrics_of,
     policy,
@@ -188,12 +188,12 @@ INSTANTS: dict[str, tuple[object, str, int, Callable[..., Any] | None]] = {
     "before the second checkpoint takes its name": (Path, "rename", 2, None),
     "before old checkpoints are deleted": (checkpoint, "checkpoints", 6, None),
     "inside a line of metrics": (RunFolder, "append_metrics", 8, _half_line),
-    "at the first step's record": (train_job._Job, "_require_zero_start", 1, None),
-    "at an evaluation": (train_job._Job, "_evaluate", 2, None),
-    "after the last step": (train_job._Job, "_finish", 1, None),
-    "at the last evaluation": (train_job._Job, "_samples_after", 1, None),
-    "at the last checkpoint": (train_job._Job, "_checkpoint", 4, None),
-    "before the last record": (train_job._Job, "_finish_record", 1, None),
+    "at the first step's record": (_job.Job, "_require_zero_start", 1, None),
+    "at an evaluation": (_job.Job, "_evaluate", 2, None),
+    "after the last step": (_job.Job, "_finish", 1, None),
+    "at the last evaluation": (_job.Job, "_samples_after", 1, None),
+    "at the last checkpoint": (_job.Job, "_checkpoint", 4, None),
+    "before the last record": (_job.Job, "_finish_record", 1, None),
 }
 
 
@@ -462,7 +462,7 @@ def test_ctrl_c_before_the_first_step(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_job._Job, "_samples_before", interrupted)
+        patch.setattr(_job.Job, "_samples_before", interrupted)
         with pytest.raises(KeyboardInterrupt):
             begin()
     assert not (tmp_path / "run" / "run.json").exists()

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import nn
 
 from collimate._checks import BadComposition
+from collimate.data import Loaded
 from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs
 from collimate.engine.load import Tokenizer, load_model, load_tokenizer, quiet
@@ -93,6 +94,8 @@ def score(
         limit=limit,
     )
 
+    _say_what_is_missing(loaded)
+
     def rows_of(scored: nn.Module, what: str) -> Rows:
         training = scored.training
         scored.to(runtime.device).eval()
@@ -119,3 +122,14 @@ def score(
         ScoredRow(row=example.row, answers=rows[i], reference=None if others is None else others[i])
         for i, example in enumerate(loaded.examples)
     ]
+
+
+def _say_what_is_missing(loaded: Loaded) -> None:
+    """A score that quietly covers less than the file would be compared with one that covers all."""
+    facts, console = loaded.facts, Console(enabled=True)
+    for reason, count in facts.skipped.items():
+        console.say(f"{count} rows left out: {reason}")
+    if facts.answers_truncated:
+        console.say(f"{facts.answers_truncated} answers truncated")
+    if facts.prompts_truncated:
+        console.say(f"{facts.prompts_truncated} prompts truncated")
