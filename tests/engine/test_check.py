@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from collimate._checks import BadModel
@@ -201,5 +202,52 @@ def test_ids_beyond_the_vocabulary_are_refused() -> None:
 
     require_readable(model, of(96, 96))
     for bad in (of(97, 1), of(1, 97)):
-        with pytest.raises(BadModel, match="vocabulary of 97, and the data holds token id 97"):
+        with pytest.raises(BadModel, match="vocabulary of 97, and row 0 holds token id 97"):
             require_readable(model, bad)
+
+
+def test_rows_beyond_the_context_are_refused() -> None:
+    """A row is its prompt and one answer, not all of them."""
+    model = model_of("gpt2")
+    one = Answer(ids=np.ones(12, dtype=np.int64))
+    for prompt, fits in ((500, True), (501, False)):
+        row = Example(prompt=np.ones(prompt, dtype=np.int64), answers=(one, one, one), row=4)
+        if fits:
+            require_readable(model, [row])
+        else:
+            with pytest.raises(BadModel, match="reads 512 tokens, and row 4 has 513"):
+                require_readable(model, [row])
+
+
+def test_without_gradients_it_compares_log_probs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("llama", factor=4.0)
+    found = check_layout(model, longest=60, gradients=False)
+    assert found.shared
+    assert found.gradient == 0
+    assert all(parameter.grad is None for parameter in model.parameters())
+    plant(
+        monkeypatch,
+        lambda module, query, key, value, mask: (module, query, key, value * 1.1, mask),
+    )
+    assert not check_layout(model, longest=60, gradients=False).shared
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's own
+@pytest.mark.parametrize("how", ["lora", "copy"])
+def test_an_adapter_on_the_head_is_refused_or_right(how: str) -> None:
+    """The head is read outside its module's forward, where an adapter on it could be forgotten."""
+    named: dict[str, Any] = {"target_modules": ["lm_head"]}
+    if how == "copy":
+        named = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
+    model = get_peft_model(model_of("llama"), LoraConfig(r=2, task_type="CAUSAL_LM", **named))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and ("lora_B" in name or "modules_to_save" in name):
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    if how == "lora":
+        with pytest.raises(BadModel):
+            check_layout(model, longest=60)
+    else:
+        found = check_layout(model, longest=60)
+        assert found.shared
+        assert found.gradient < 1e-4

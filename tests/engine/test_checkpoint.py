@@ -20,6 +20,7 @@ from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, 
 from collimate.engine.load import add_lora
 from collimate.optim import adamw
 from tests.engine.tiny import model_of
+from tests.equivalence.runs import contents
 
 
 def progress(step: int, **named: Any) -> Progress:
@@ -174,7 +175,7 @@ class TestWriting:
         self, writer: str, error: Exception, saved: Saved, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder, model, optimizer = saved
-        before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        before = contents(folder)
 
         def full(path: Path, data: object) -> NoReturn:
             path.write_bytes(b"a part")
@@ -183,7 +184,7 @@ class TestWriting:
         monkeypatch.setattr(checkpoint, writer, full)
         with pytest.raises(BadRun, match=r"cannot write a checkpoint to .*No space left.*--resume"):
             save_checkpoint(folder, model, optimizer, progress(4), keep=2)
-        assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+        assert contents(folder) == before
 
     @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on file sizes")
     def test_a_disk_that_is_really_full(self, saved: Saved) -> None:

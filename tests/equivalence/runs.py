@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -99,10 +100,19 @@ def record_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text(encoding="utf-8"))
 
 
-def weights_of(folder: Path) -> bytes:
-    """The bytes of the saved weights."""
+def weights_of(folder: Path) -> str:
+    """sha256 of the saved weights: of megabytes that differ pytest would write a diff for minutes."""
     (path,) = (folder / "model").glob("*.safetensors")
-    return path.read_bytes()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """sha256 of every file in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:

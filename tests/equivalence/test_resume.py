@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -26,6 +26,7 @@ from collimate.engine import checkpoint, run_folder
 from collimate.engine.run_folder import RunFolder
 from collimate.jobs import _job
 from tests.equivalence.runs import (
+    contents,
     metrics_of,
     policy,
     record_of,
@@ -72,6 +73,11 @@ def begin(base: Path, cache: Path, tmp_path: Path) -> Callable[..., collimate.Ru
     return lambda **given: train(tmp_path / "run", model=base, cache=cache, **{**SETTINGS, **given})
 
 
+def quick(*values: Any, named: Collection[Any]) -> list[Any]:
+    """The values, those that are not named marked slow."""
+    return [v if v in named else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
+
 def killed(work: Callable[[], object], until: Callable[[], bool] | None = None) -> int:
     """Do `work` in a child that is killed by SIGKILL when `until` holds; its exit status.
 
@@ -110,9 +116,9 @@ def require_equal(folder: Path, undisturbed: Path) -> None:
     first = "first_step_max_log_ratio"
     assert record["reference"][first] == expected["reference"][first]
     newest = sorted((folder / "checkpoints").iterdir())[-1]
-    other = undisturbed / "checkpoints" / newest.name
+    found, wanted = contents(newest), contents(undisturbed / "checkpoints" / newest.name)
     for name in ("model.safetensors", "optimizer.safetensors", "random.safetensors"):
-        assert (newest / name).read_bytes() == (other / name).read_bytes(), name
+        assert found[name] == wanted[name], name
 
 
 def lines_in(folder: Path) -> int:
@@ -195,9 +201,16 @@ INSTANTS: dict[str, tuple[object, str, int, Callable[..., Any] | None]] = {
     "at the last checkpoint": (_job.Job, "_checkpoint", 4, None),
     "before the last record": (_job.Job, "_finish_record", 1, None),
 }
+QUICK = (
+    "inside the second checkpoint's optimiser",
+    "before the second checkpoint takes its name",
+    "inside a line of metrics",
+    "at an evaluation",
+    "at the last evaluation",
+)
 
 
-@pytest.mark.parametrize("instant", INSTANTS)
+@pytest.mark.parametrize("instant", quick(*INSTANTS, named=QUICK))
 def test_killed_at_a_chosen_instant(
     instant: str,
     begin: Callable[..., collimate.Run],
@@ -262,7 +275,7 @@ def test_killed_in_the_reference_pass(
 
 
 @pytest.mark.parametrize("options", [{"lora_rank": 2}, {"dropout": True}], ids=["lora", "dropout"])
-@pytest.mark.parametrize("lines", [2, 7])
+@pytest.mark.parametrize("lines", [pytest.param(2, marks=pytest.mark.slow), 7])
 def test_what_is_random_goes_on_where_it_was(
     lines: int, options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -327,25 +340,30 @@ class TestStopped:
         "changed",
         [
             {"data": text_pairs(seed=7)},
-            {"method": methods.dpo(0.2)},
             {"method": methods.dpo(0.1000001)},
-            {"method": methods.ipo(0.1)},
-            {"method": methods.cdpo(0.1, 0.1)},
             {"learning_rate": 2e-3},
             {"model": policy(seed=1)},
-            {"reference": policy(seed=1)},
-            {"batch_size": 4},
-            {"max_steps": STEPS + 1},
-            {"seed": 1},
-            {"schedule": "linear"},
-            {"warmup": 0.5},
-            {"weight_decay": 0.1},
-            {"max_gradient_norm": 0.5},
-            {"precision": "bf16"},
             {"lora_rank": 2},
-            {"dropout": True},
-            {"tokens_per_micro_batch": 64},
-            {"evaluation": text_pairs(6, seed=3)},
+            *(
+                pytest.param(changed, marks=pytest.mark.slow)
+                for changed in (
+                    {"method": methods.dpo(0.2)},
+                    {"method": methods.ipo(0.1)},
+                    {"method": methods.cdpo(0.1, 0.1)},
+                    {"reference": policy(seed=1)},
+                    {"batch_size": 4},
+                    {"max_steps": STEPS + 1},
+                    {"seed": 1},
+                    {"schedule": "linear"},
+                    {"warmup": 0.5},
+                    {"weight_decay": 0.1},
+                    {"max_gradient_norm": 0.5},
+                    {"precision": "bf16"},
+                    {"dropout": True},
+                    {"tokens_per_micro_batch": 64},
+                    {"evaluation": text_pairs(6, seed=3)},
+                )
+            ),
         ],
         ids=lambda changed: next(iter(changed)),
     )
@@ -357,13 +375,13 @@ class TestStopped:
         cache: Path,
     ) -> None:
         stopped = stopped_once
-        before = {p: p.read_bytes() for p in stopped.folder.rglob("*") if p.is_file()}
+        before = contents(stopped.folder)
         with pytest.raises(BadRun, match=r"belongs to another run.*start a new folder"):
             train(
                 stopped.folder,
                 **{"model": base, "cache": cache, **SETTINGS, **changed, "resume": True},
             )
-        assert {p: p.read_bytes() for p in stopped.folder.rglob("*") if p.is_file()} == before
+        assert contents(stopped.folder) == before
 
     def test_another_function_of_the_same_name_cannot_go_on(
         self, base: Path, cache: Path, tmp_path: Path
@@ -387,10 +405,8 @@ class TestStopped:
         with pytest.raises(BadRun, match="already holds a run: continue it with --resume"):
             begin()
 
-    @pytest.mark.parametrize(
-        "name", ["model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"]
-    )
-    @pytest.mark.parametrize("size", [0, -9])
+    @pytest.mark.parametrize("name", ["model.safetensors", "state.json"])
+    @pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), -9])
     def test_a_truncated_checkpoint_is_refused_by_name(
         self,
         name: str,
@@ -471,10 +487,10 @@ def test_ctrl_c_before_the_first_step(
 
 
 def test_a_finished_run_is_not_resumed(undisturbed: Path, base: Path, cache: Path) -> None:
-    before = {p: p.read_bytes() for p in undisturbed.rglob("*") if p.is_file()}
+    before = contents(undisturbed)
     with pytest.raises(BadRun, match="is finished: nothing to resume"):
         train(undisturbed, model=base, cache=cache, **SETTINGS, resume=True)
-    assert {p: p.read_bytes() for p in undisturbed.rglob("*") if p.is_file()} == before
+    assert contents(undisturbed) == before
 
 
 def test_nothing_to_resume(base: Path, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,18 @@ class Demo:
     reference_reward: float
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A model this small runs no faster on more threads, and far slower on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = True) -> Demo:
     """Pretrain, prefer, align with three divergences, and compare with the exact frontier.
 
