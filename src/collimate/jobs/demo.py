@@ -44,7 +44,7 @@ from collimate.report import write as write_report
 BETA = 1.0
 PAIRS = 20_000
 _TABULAR_ANSWERS = 50
-_CHUNK = 36  # answers per example when the language is enumerated
+_CHUNK = 6  # answers per example when the language is enumerated: attended together in pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
