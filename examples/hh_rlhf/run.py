@@ -71,17 +71,18 @@ def pretrain(
     model: LlamaForCausalLM,
     tokens: torch.Tensor,
     *,
-    seconds: float,
+    steps: int,
     length: int = 256,
     batch: int = 16,
-) -> tuple[int, float]:
-    """Next-token training on random windows until time is up; returns steps and a mean loss."""
+) -> float:
+    """Next-token training on random windows; returns a running mean of the loss (nats)."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01, fused=True)
-    began, step, smooth = time.time(), 0, float("nan")
-    while (spent := time.time() - began) < seconds:
-        for group in optimizer.param_groups:  # warm-up over 5 % of the time, then linear decay
-            group["lr"] = 2e-3 * min(1.0, spent / (0.05 * seconds) + 0.01, 1.02 - spent / seconds)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1
+    )
+    began, smooth = time.time(), float("nan")
+    for step in range(1, steps + 1):
         starts = torch.randint(len(tokens) - length - 1, (batch,), generator=generator)
         windows = torch.stack([tokens[start : start + length] for start in starts])
         loss = model(input_ids=windows, labels=windows).loss
@@ -89,14 +90,15 @@ def pretrain(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step += 1
+        schedule.step()
         smooth = loss.item() if step == 1 else 0.95 * smooth + 0.05 * loss.item()
-        if step % 100 == 0:
-            print(f"pretraining: step {step}, {spent:.0f} of {seconds:.0f} s, loss {smooth:.3f}")
-    return step, smooth
+        if step % 50 == 0:
+            left = (time.time() - began) / step * (steps - step)
+            print(f"pretraining: step {step} of {steps}, loss {smooth:.3f}, {left:.0f} s left")
+    return smooth
 
 
-def results(run: collimate.Run, command: str, pretrained: tuple[int, float]) -> str:
+def results(run: collimate.Run, command: str, pretrained: str) -> str:
     """RESULTS.md: what was measured, before and after, with intervals."""
     record = run.record
     before, after = record["evaluation"]["before"], record["evaluation"]["after"]
@@ -131,7 +133,7 @@ bootstrap by prompt. Before training every implicit reward is 0, so its accuracy
 {table}
 
 Log-probs and log-ratios are means of whole-answer sums in nats; a mean log-ratio on given answers
-is not a KL. Pretraining: {pretrained[0]} steps, last loss {pretrained[1]:.2f} nats per token. DPO:
+is not a KL. Pretraining: {pretrained} nats per token. DPO:
 beta 0.1, {record["steps"]} steps of {record["config"]["batch_size"]}, learning rate
 {record["config"]["learning_rate"]:g}, {record["phases"]["train"]:.0f} s. Layout:
 {record["model"]["layout"]} ({record["model"]["layout_reason"]}).
@@ -145,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="hh_harmless_base/test.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("--pretrain-seconds", type=float, default=300)
+    parser.add_argument("--pretrain-steps", type=int, default=400)
     parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--results", type=Path, help="also write RESULTS.md here")
@@ -159,7 +161,7 @@ def main() -> None:
     lines = tokenizer([f"{text}<eos>" for text in texts], add_special_tokens=False)["input_ids"]
     tokens = torch.tensor([token for line in lines for token in line])
     print(f"{len(tokens)} tokens, {sum(p.numel() for p in model.parameters()):,} parameters")
-    pretrained = pretrain(model, tokens, seconds=arguments.pretrain_seconds)
+    loss = pretrain(model, tokens, steps=arguments.pretrain_steps)
     model.save_pretrained(arguments.out / "base")
     tokenizer.save_pretrained(arguments.out / "base")
     run = collimate.train(
@@ -178,10 +180,10 @@ def main() -> None:
     command = (
         "python examples/hh_rlhf/run.py --out runs/hh"
         " --data ../shared/data/hh_harmless_base/test.jsonl.gz"
-        f" --pretrain-seconds {arguments.pretrain_seconds:g} --epochs {arguments.epochs:g}"
+        f" --pretrain-steps {arguments.pretrain_steps} --epochs {arguments.epochs:g}"
         f" --learning-rate {arguments.learning_rate:g}"
     )
-    text = results(run, command, pretrained)
+    text = results(run, command, f"{arguments.pretrain_steps} steps, last loss {loss:.2f}")
     (arguments.out / "RESULTS.md").write_text(text, encoding="utf-8")
     if arguments.results is not None:
         arguments.results.write_text(text, encoding="utf-8")
