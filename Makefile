@@ -13,7 +13,7 @@ PAIRS ?= 16
 REPEATS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract unit slow bench format clean
+.PHONY: help demo test lint types contract unit slow bench catalogue format clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ slow: $(VENV)/.installed-dev  ## the slow tests
 bench: $(VENV)/.installed-demo $(TRL_PYTHON)  ## DPO speed and memory against TRL (SHAPE, PAIRS, REPEATS)
 	TRL_PYTHON=$(TRL_PYTHON) $(BIN)/python benchmarks/dpo_vs_trl.py \
 		--shape $(SHAPE) --pairs $(PAIRS) --repeats $(REPEATS) --json
+
+catalogue: $(VENV)/.installed-dev  ## list the presets of collimate.methods anew, after one was added
+	$(BIN)/python -m collimate.jobs.methods
 
 format: $(VENV)/.installed-dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

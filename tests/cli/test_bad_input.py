@@ -158,7 +158,7 @@ def test_a_bug_is_called_one_in_a_few_lines(
     def broken() -> None:
         raise RuntimeError("a wheel came off")
 
-    monkeypatch.setattr("collimate.jobs.methods.catalogue", broken)
+    monkeypatch.setattr("collimate.cli.methods.catalogue", broken)
     done = collimate("methods")
     assert done.code == 1
     assert_words(done.err, ("bug in collimate", "RuntimeError: a wheel came off", "--debug"))
@@ -172,7 +172,7 @@ def test_an_interrupt_is_one_line_and_130(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("collimate.jobs.methods.catalogue", interrupted)
+    monkeypatch.setattr("collimate.cli.methods.catalogue", interrupted)
     done = collimate("methods")
     assert (done.code, done.out) == (130, "")
     assert done.err.startswith("interrupted")

@@ -9,7 +9,7 @@ from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -142,6 +142,9 @@ def test_every_setting_is_in_the_record() -> None:
 
 
 class TestSchedule:
+    def test_every_schedule_is_offered(self) -> None:
+        assert get_args(get_type_hints(TrainSettings)["schedule"]) == SCHEDULES
+
     @pytest.mark.parametrize("schedule", SCHEDULES)
     def test_rises_to_the_peak_and_then_never_again(self, schedule: str) -> None:
         rates = [

@@ -7,16 +7,13 @@ from typing import Annotated
 import typer
 
 from collimate.cli._output import table, write, write_json
-from collimate.cli._quick import quick_imports
+from collimate.jobs.methods import catalogue
 
 
 def command(
     json: Annotated[bool, typer.Option("--json", help="every choice, as JSON")] = False,
 ) -> None:
     """List the published methods: parameters, five choices, source."""
-    with quick_imports():
-        from collimate.jobs.methods import catalogue
-
     entries = catalogue()
     if json:
         write_json([entry.to_json() for entry in entries])

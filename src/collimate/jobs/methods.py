@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from collimate import methods
+if TYPE_CHECKING:
+    from collimate.compose import Method
+
+FILE = Path(__file__).with_name("methods.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +50,22 @@ class Entry:
 def catalogue() -> tuple[Entry, ...]:
     """Every preset of `collimate.methods`, in its order.
 
+    Read from a file written by `make catalogue`: importing torch would take most of the time.
+
     >>> [entry.name for entry in catalogue()][:2]
     ['cdpo', 'dpo']
     """
-    return tuple(map(_entry, methods.__all__))
+    return tuple(Entry(**entry) for entry in json.loads(FILE.read_text(encoding="utf-8")))
 
 
-def _entry(name: str) -> Entry:
-    preset = getattr(methods, name)
+def computed_catalogue() -> tuple[Entry, ...]:
+    """What `catalogue` holds, from the presets themselves."""
+    from collimate import methods
+
+    return tuple(_entry(name, getattr(methods, name)) for name in methods.__all__)
+
+
+def _entry(name: str, preset: Callable[..., Method]) -> Entry:
     method = preset()
     parameters = inspect.signature(preset).parameters
     return Entry(
@@ -70,3 +83,10 @@ def _entry(name: str) -> Entry:
 
 def _plain(default: Any) -> Any:
     return getattr(default, "name", default)
+
+
+if __name__ == "__main__":
+    lines = json.dumps(
+        [entry.to_json() for entry in computed_catalogue()], indent=1, ensure_ascii=False
+    )
+    FILE.write_text(f"{lines}\n", encoding="utf-8")

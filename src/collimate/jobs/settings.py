@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from collimate._checks import BadConfig, nearest, positive, within
-from collimate.optim import SCHEDULES
 
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 2e-4
-"""Defaults from a small study: docs/decisions/0003-defaults.md."""
+"""Defaults from a small study: docs/decisions/0004-defaults.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +85,8 @@ class TrainSettings:
         positive("max_gradient_norm", self.max_gradient_norm)
         within("warmup", self.warmup, 0.0, 1.0)
         within("weight_decay", self.weight_decay, 0.0, float("inf"))
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("precision", self.precision, ("fp32", "bf16"))
-        _one_of("device", self.device, ("auto", "cuda", "mps", "cpu"))
-        _one_of("on_bad_row", self.on_bad_row, ("stop", "skip"))
-        for name in (
-            "dropout",
-            "truncate_answers",
-            "resume",
-            "trust_remote_code",
-            "progress",
-            "report",
-        ):
-            _one_of(name, getattr(self, name), (True, False))
+        for name, choices in _choices().items():
+            _one_of(name, getattr(self, name), choices)
         if isinstance(self.trackers, str) or not all(isinstance(t, str) for t in self.trackers):
             raise BadConfig(f"trackers must be a list of names, got {self.trackers!r}")
         if not isinstance(self.cache, str | Path | None):
@@ -115,6 +104,14 @@ def settings_from(values: Mapping[str, Any]) -> TrainSettings:
         if name not in known:
             raise BadConfig(f"unknown setting '{name}'{nearest(name, known)}")
     return TrainSettings(**values)
+
+
+@cache
+def _choices() -> Mapping[str, tuple[Any, ...]]:
+    """What each setting that is a choice, or on or off, may be."""
+    hints = get_type_hints(TrainSettings)
+    literal = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    return {**literal, **{name: (True, False) for name, hint in hints.items() if hint is bool}}
 
 
 def _count(name: str, value: Any, *, least: int) -> None:
