@@ -413,6 +413,15 @@ OTHERS = [
     bad("score with an unknown device", _score("--device", "gpu"), "auto, cuda, mps, cpu"),
     bad("score with limit 0", _score("--limit", 0), "limit", "at least 1"),
     bad("score against nothing", _score("--reference", "nowhere", "--out", "s.jsonl"), "nowhere"),
+    bad("score with a config of another command",
+        lambda place: _score("--config", place.write("s.toml", "batch_size = 2\n"))(place),
+        "s.toml", "unknown key 'batch_size'"),
+    bad("score with a config of a wrong type",
+        lambda place: _score("--config", place.write("s.toml", 'limit = "2"\n'))(place),
+        "s.toml, key 'limit'", "whole number"),
+    bad("check with a broken config",
+        lambda place: ["check", place.rows(), "--config", place.write("c.toml", "limit: 2")],
+        "c.toml", "TOML"),
     bad("score of a bad row",
         lambda place: _score("--data", place.rows(changed(chosen="")), "--out", "s.jsonl")(place),
         "line 2"),
@@ -427,4 +436,45 @@ OTHERS = [
                        _spoilt("config.json", b"{")(place)[2]], "cannot"),
 ]  # fmt: skip
 
-BAD_INPUT = [*DATA, *SETTINGS, *METHODS, *PLACES, *OTHERS]
+
+def _check(*flags: Any) -> Callable[[Place], list[Any]]:
+    return lambda place: ["check", place.rows(), "--model", place.tiny / "model", *flags]
+
+
+FLAGS = [
+    *(
+        bad(f"{command} {flag} with a value", lambda _, c=command, f=flag: [c, f"{f}=3"], flag)
+        for command, flags in {
+            "train": ("--json",),
+            "score": ("--force", "--tokens", "--truncate-answers", "--trust-remote-code",
+                      "--progress"),
+            "check": ("--truncate-answers", "--trust-remote-code", "--json"),
+            "report": ("--json",),
+            "methods": ("--json",),
+            "cite": ("--json",),
+            "export": ("--merge", "--json"),
+            "demo": ("--progress", "--json"),
+        }.items()
+        for flag in flags
+    ),
+    bad("score without data", lambda place: ["score", "--model", place.tiny / "model"], "--data"),
+    bad("score without a tokenizer", _score("--tokenizer", "nowhere"), "nowhere"),
+    bad("score with max prompt 0", _score("--max-prompt", 0), "max_prompt", "at least 1"),
+    bad("score with max answer 0", _score("--max-answer", 0), "max_answer", "at least 1"),
+    bad("score with another treatment", _score("--on-bad-row", "ignore"), "--on-bad-row", "skip"),
+    bad("score with an unknown precision", _score("--precision", "fp8"), "fp32, bf16"),
+    bad("score with tokens 0", _score("--tokens-per-micro-batch", 0), "tokens_per_micro_batch"),
+    bad("check without a tokenizer", _check("--tokenizer", "nowhere"), "nowhere"),
+    bad("check with max prompt 0", _check("--max-prompt", 0), "max_prompt", "at least 1"),
+    bad("check with max answer 0", _check("--max-answer", 0), "max_answer", "at least 1"),
+    bad("check with limit 0", _check("--limit", 0), "limit", "at least 1"),
+    bad("check with batch size 0", _check("--batch-size", 0), "batch_size", "at least 1"),
+    bad("check with LoRA rank 0", _check("--lora-rank", 0), "lora_rank", "at least 1"),
+    bad("check with tokens 0", _check("--tokens-per-micro-batch", 0), "tokens_per_micro_batch"),
+    bad("report into nowhere",
+        lambda place: ["report", place.finished, "--out", "a/b/page.html"], "a/b"),
+    bad("demo over a file",
+        lambda place: ["demo", "--out", place.write("demo", "mine"), "--no-progress"], "demo"),
+]  # fmt: skip
+
+BAD_INPUT = [*DATA, *SETTINGS, *METHODS, *PLACES, *OTHERS, *FLAGS]

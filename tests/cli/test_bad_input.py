@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 from collimate.cli import _errors
-from collimate.cli.main import main
+from collimate.cli.main import COMMANDS, build, main
 from tests.bad_input import BAD_INPUT, Bad, Place
 from tests.cli.conftest import Collimate, train_arguments
 from tests.data.bad_rows import BAD_CASES, FILES, BadCase
@@ -81,14 +82,25 @@ def test_the_table_is_long_enough_and_its_names_distinct() -> None:
     assert set(names) >= THROUGH_A_SHELL
 
 
-def test_every_flag_of_train_has_a_row(place: Place) -> None:
-    """A new flag needs a row here; those with nothing to get wrong are named."""
-    from collimate.cli._settings import settings
-    from collimate.cli.train import _OPTIONS
+def test_every_flag_of_every_command_has_a_row(place: Place) -> None:
+    lines = [[str(a) for a in _argv_in_a_new_folder(row, place)] for row in BAD_INPUT]
+    missing = [
+        f"{command} {flag}"
+        for command in COMMANDS
+        for flag in _flags(command)
+        if not any(flag in " ".join(line) for line in lines if line[0] == command)
+    ]
+    assert missing == []
 
-    text = " ".join(str(a) for row in BAD_INPUT for a in _argv_in_a_new_folder(row, place))
-    flags = ["--" + name.replace("_", "-") for name in [*_OPTIONS, *(s.name for s in settings())]]
-    assert [flag for flag in flags if flag not in text] == []
+
+def _flags(command: str) -> list[str]:
+    """The long spelling of each option that takes or is a value."""
+    application: Any = typer.main.get_command(build(command))
+    return [
+        option.opts[0]
+        for option in application.commands[command].params
+        if option.opts[0].startswith("--")
+    ]
 
 
 def _argv_in_a_new_folder(row: Bad, place: Place) -> list[Any]:

@@ -108,6 +108,8 @@ def test_cite_prints_bibtex_of_every_preset(name: str, collimate: Collimate) -> 
     assert done.code == 0
     assert done.out.startswith("@")
     assert done.out.count("{") == done.out.count("}")
+    found = json.loads(collimate("cite", name, "--json").out)
+    assert found == {"method": name, "bibtex": done.out.rstrip("\n")}
 
 
 # train
@@ -313,6 +315,35 @@ def test_score_writes_one_object_per_row(collimate: Collimate, tiny: Path, tmp_p
     assert lines((tmp_path / "s.jsonl").read_text()) == lines(plain.out)
 
 
+def test_score_leaves_bad_rows_out_and_records_them(
+    collimate: Collimate, tiny: Path, tmp_path: Path
+) -> None:
+    good, bad = pairs(2)[0], {**pairs(2)[1], "chosen": ""}
+    write_rows(tmp_path / "mixed.jsonl", [bad, good])
+    common = ("score", "--model", tiny / "model", "--data", "mixed.jsonl", "--no-progress")
+    done = collimate(*common, "--on-bad-row", "skip", "--out", "s.jsonl")
+    assert done.code == 0, done.err
+    assert "1 rows left out: empty answer" in done.err
+    assert [line["row"] for line in lines((tmp_path / "s.jsonl").read_text())] == [1]
+    (left_out,) = lines((tmp_path / "s.bad_rows.jsonl").read_text())
+    assert (left_out["row"], left_out["field"], left_out["reason"]) == (0, "chosen", "empty answer")
+
+
+def test_score_and_check_read_a_config_and_flags_win(
+    collimate: Collimate, tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s.toml").write_text(
+        f'model = "{tiny / "model"}"\ndata = "{tiny / "pairs.jsonl"}"\n'
+        "limit = 3\ntokens = true\nprogress = false\n"
+    )
+    assert len(lines(collimate("score", "--config", "s.toml").out)) == 3
+    (found,) = lines(collimate("score", "--config", "s.toml", "--limit", 1).out)
+    assert len(found["chosen_log_probs"]) == found["chosen_tokens"]
+    (tmp_path / "c.toml").write_text("limit = 2\njson = true\n")
+    done = collimate("check", tiny / "pairs.jsonl", "--config", "c.toml")
+    assert json.loads(done.out)["data"]["rows"] == 2
+
+
 # check
 
 
@@ -408,6 +439,7 @@ def test_report_writes_the_page_again(collimate: Collimate, finished: Path, tmp_
     assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
     assert collimate("report", "run", "--out", "page.html").out == "page.html\n"
     assert (tmp_path / "page.html").exists()
+    assert json.loads(collimate("report", "run", "--json").out) == {"report": "run/report.html"}
 
 
 def test_export_of_a_full_run_is_the_same_model(

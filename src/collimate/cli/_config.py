@@ -7,13 +7,15 @@ directory, not at the file.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from collimate._checks import BadConfig, nearest
-from collimate.cli._settings import Setting, settings
+from collimate.cli._settings import Kind, Setting, settings
 
 PLACES = ("model", "data", "out", "evaluation", "reference", "tokenizer")
 """Keys whose value is a path or a hub name."""
@@ -38,8 +40,38 @@ def read_config(path: Path) -> Config:
     method, parameters = _method(path, content.pop("method", None))
     kinds = {setting.name: setting for setting in settings()}
     kinds |= {name: Setting(name=name, kind="text", default=None) for name in PLACES}
-    values = {key: _value(path, key, value, kinds) for key, value in content.items()}
+    values = {
+        key: _value(path, key, value, kinds, [*kinds, "method"]) for key, value in content.items()
+    }
     return Config(values=values, method=method, parameters=parameters)
+
+
+def config_option() -> Any:
+    """`--config` of a command with fixed flags: the file's values become the flags' defaults."""
+    return typer.Option(
+        "--config",
+        metavar="FILE.toml",
+        help="the same names; flags win",
+        is_eager=True,
+        callback=_as_defaults,
+    )
+
+
+def _as_defaults(context: Any, path: Path | None) -> Path | None:
+    if path is not None and not context.resilient_parsing:
+        known = {setting.name: setting for setting in settings()}
+        kinds = {
+            name: known.get(name) or Setting(name=name, kind=_kind(option), default=None)
+            for option in context.command.params
+            if (name := option.name) not in (None, "config", "help")
+        }
+        content = _toml(path)
+        context.default_map = {key: _value(path, key, content[key], kinds) for key in content}
+    return path
+
+
+def _kind(option: Any) -> Kind:
+    return "flag" if getattr(option, "is_flag", False) else "text"
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -74,11 +106,12 @@ def _method(path: Path, value: Any) -> tuple[str | None, dict[str, Any]]:
     return name, parameters
 
 
-def _value(path: Path, key: str, value: Any, kinds: Mapping[str, Setting]) -> Any:
+def _value(
+    path: Path, key: str, value: Any, kinds: Mapping[str, Setting], known: Sequence[str] = ()
+) -> Any:
     if key not in kinds:
         dashes = "; keys are written with underscores" if key.replace("-", "_") in kinds else ""
-        known = [*kinds, "method"]
-        raise BadConfig(f"{path}: unknown key '{key}'{dashes or nearest(key, known)}")
+        raise BadConfig(f"{path}: unknown key '{key}'{dashes or nearest(key, known or kinds)}")
     try:
         return kinds[key].parse(value)
     except ValueError as error:

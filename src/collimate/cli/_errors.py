@@ -74,6 +74,12 @@ def usage(error: Any) -> str:
     return f"{message}\nall options: {context.command_path} --help"
 
 
+def system(error: OSError) -> str:
+    """What the system refused, and where."""
+    place = "" if error.filename is None else f"{error.filename}: "
+    return f"{place}{error.strerror or error}; free space or mend the rights there, then try again"
+
+
 def bug(error: Exception) -> str:
     """One line for an error that nobody foresaw."""
     words = " ".join(str(error).split())

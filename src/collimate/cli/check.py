@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from collimate.cli._config import config_option
 from collimate.cli._output import table, write, write_json
 from collimate.cli._settings import HELP
 
@@ -33,7 +35,8 @@ def command(
     lora_rank: Annotated[int | None, typer.Option(help=HELP["lora_rank"])] = None,
     tokens_per_micro_batch: Annotated[
         int, typer.Option(help=HELP["tokens_per_micro_batch"])
-    ] = 4096,
+    ] = 1024,
+    config: Annotated[Path | None, config_option()] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help=HELP["trust_remote_code"])
     ] = False,
@@ -43,6 +46,7 @@ def command(
 
     With --model also what training on it would take. Exit code 2 if any row is bad.
     """
+    del config  # its values have become defaults
     from collimate.jobs.check import check
 
     checked = check(

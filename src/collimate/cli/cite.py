@@ -6,14 +6,19 @@ from typing import Annotated
 
 import typer
 
-from collimate.cli._output import write
+from collimate.cli._output import write, write_json
 
 
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a method", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="the entries as JSON")] = False,
 ) -> None:
     """Print the BibTeX entries of a method and of its five choices."""
     from collimate.cli._method import preset
     from collimate.compose import cite
 
-    write(cite(preset(name)()))
+    entries = cite(preset(name)())
+    if json:
+        write_json({"method": name, "bibtex": entries})
+    else:
+        write(entries)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from collimate._checks import require_extra
-from collimate.cli._output import write
+from collimate.cli._output import write, write_json
 from collimate.cli.train import PACKAGES
 
 
@@ -20,6 +20,7 @@ def command(
     merge: Annotated[
         bool, typer.Option("--merge", help="merge a LoRA adapter into its base model")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="the path as JSON")] = False,
 ) -> None:
     """Copy a run's model and tokenizer to a plain transformers folder, and print its path."""
     for package in PACKAGES:
@@ -27,4 +28,8 @@ def command(
 
     from collimate.jobs.export import export
 
-    write(str(export(run, out, merge=merge)))
+    folder = str(export(run, out, merge=merge))
+    if json:
+        write_json({"folder": folder})
+    else:
+        write(folder)

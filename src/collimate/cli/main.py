@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         _errors.say(str(error))
         return USAGE
+    except OSError as error:  # a full disk, a folder that went away, missing rights
+        if debug:
+            traceback.print_exc()
+        _errors.say(_errors.system(error))
+        return USAGE
     except Exception as error:  # noqa: BLE001 - the last stop: whatever is left is a bug of ours
         if debug:
             traceback.print_exc()

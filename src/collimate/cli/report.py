@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from collimate._checks import require_extra
-from collimate.cli._output import write
+from collimate.cli._output import write, write_json
 
 
 def command(
@@ -16,6 +16,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="unset: report.html in the run folder")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="the path as JSON")] = False,
 ) -> None:
     """Write the report of a run again, also of one that is still going, and print its path."""
     for package in ("jinja2", "plotly"):
@@ -23,4 +24,8 @@ def command(
 
     from collimate.report import write as write_report
 
-    write(str(write_report(run, out)))
+    path = str(write_report(run, out))
+    if json:
+        write_json({"report": path})
+    else:
+        write(path)

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from collimate._checks import BadConfig, BadModel, require_extra
+from collimate.cli._config import config_option
 from collimate.cli._output import write
 from collimate.cli._settings import HELP, check_choices
 from collimate.cli.train import PACKAGES
@@ -43,7 +44,8 @@ def command(
     device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu", help=HELP["device"])] = "auto",
     tokens_per_micro_batch: Annotated[
         int, typer.Option(help=HELP["tokens_per_micro_batch"])
-    ] = 4096,
+    ] = 1024,
+    config: Annotated[Path | None, config_option()] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help=HELP["trust_remote_code"])
     ] = False,
@@ -55,10 +57,14 @@ def command(
 
     chosen and rejected are sums over the answer's tokens, the end of sequence included. With
     --reference: chosen_log_ratio, rejected_log_ratio. With --tokens: chosen_log_probs,
-    rejected_log_probs, and those of the reference.
+    rejected_log_probs, and those of the reference. Rows that --on-bad-row skip leaves out of
+    OUT.jsonl are in OUT.bad_rows.jsonl.
     """
+    del config  # its values have become defaults
+    bad_rows = None
     if out is not None:
         _require_place(out, force=force)
+        bad_rows = out.with_name(f"{out.stem}.bad_rows.jsonl")
     for package in PACKAGES:
         require_extra(package, "train")
 
@@ -91,6 +97,7 @@ def command(
         tokens_per_micro_batch=tokens_per_micro_batch,
         trust_remote_code=trust_remote_code,
         progress=progress,
+        bad_rows=bad_rows,
     )
     text = "\n".join(json.dumps(line(row, tokens=tokens)) for row in rows)
     if out is None:

@@ -109,9 +109,14 @@ class RunFolder:
 
     def write_bad_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """bad_rows.jsonl, one object per skipped row; no file if there is none."""
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        if text:
-            write_atomically(self.bad_rows_path, text.encode())
+        write_json_lines(self.bad_rows_path, rows)
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object per line; no file if there is no row."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if text:
+        write_atomically(path, text.encode())
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from collimate._checks import BadModel
 from collimate.engine.load import _LOAD_ERRORS, _first_line, _place
+from collimate.engine.model import causal_model
 
 
 def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -40,6 +43,13 @@ def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTra
             place.name, local_files_only=place.local
         )
     return empty
+
+
+def outline(model: nn.Module) -> PreTrainedModel:
+    """The same causal language model, without adapters, on the meta device."""
+    causal = causal_model(model)
+    with torch.device("meta"):
+        return type(causal)(deepcopy(causal.config)).to(causal.dtype)
 
 
 def _base_of(folder: Path) -> str:

@@ -123,7 +123,7 @@ class Job:
         self.record.update(status="running", identity=self.identity)
         self.folder.write_record(self.record)
         self.prepared.runtime.start_trackers(self.record["name"], self.options.to_json())
-        self.console.say(_plan_line(self.plan, self.loop, self.record["sizes"]))
+        self.console.say(_plan_line(self.plan, self.loop))
         return state
 
     def _train(self, state: LoopState, interrupt: Any) -> LoopState:
@@ -265,12 +265,8 @@ def _other_run(path: Path) -> str:
     )
 
 
-def _plan_line(plan: Plan, loop: LoopSettings, sizes: Mapping[str, int]) -> str:
-    gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
-    return (
-        f"{plan.examples} pairs, {plan.steps} steps of {plan.batch_size}, learning rate {loop.peak:g}; "
-        f"memory in GB: {gigabytes}"
-    )
+def _plan_line(plan: Plan, loop: LoopSettings) -> str:
+    return f"{plan.examples} pairs, {plan.steps} steps of {plan.batch_size}, learning rate {loop.peak:g}"
 
 
 def _note(line: Mapping[str, Any] | None) -> str | None:

@@ -68,7 +68,7 @@ def check(
     epochs: float = 1.0,
     batch_size: int = 32,
     lora_rank: int | None = None,
-    tokens_per_micro_batch: int = 4096,
+    tokens_per_micro_batch: int = 1024,
     trust_remote_code: bool = False,
 ) -> Checked:
     """Read a data set as `collimate.train` would, and say what is in it; every bad row is found.

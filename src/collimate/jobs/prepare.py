@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from collimate.engine.load import Tokenizer, add_lora, load_model, load_tokenize
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.objective import couples_batch, needs_reference
 from collimate.engine.runtime import Runtime
+from collimate.engine.shape import outline
+from collimate.engine.sizes import run_sizes
 from collimate.engine.store import LogProbStore, default_cache
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
@@ -56,6 +58,7 @@ class Prepared:
     check: LayoutCheck
     fingerprint: str
     reference: Reference | None
+    sizes: Mapping[str, int]  # bytes that training will take, by what they hold
     exact: bool  # weights in float32 or better
 
 
@@ -94,9 +97,12 @@ def prepare(
                 evaluation, tokens, policy, replace(settings, limit=None), console, "held out"
             )
         )
+    everything = (*loaded.examples, *(held_out.examples if held_out else ()))
+    longest = max(example.tokens for example in everything)
+    sizes = _sizes(policy, longest, settings)
+    gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
+    console.say(f"memory to expect, in GB: {gigabytes}")
     with phases.phase("check"):
-        everything = (*loaded.examples, *(held_out.examples if held_out else ()))
-        longest = max(example.tokens for example in everything)
         # Under LoRA the base is frozen: its gradient would cost what LoRA is there to save.
         check = check_layout(policy, longest=longest, gradients=settings.lora_rank is None)
         console.say(
@@ -131,6 +137,7 @@ def prepare(
         check=check,
         fingerprint=fingerprint,
         reference=column,
+        sizes=sizes,
         exact=causal_model(policy).dtype in (torch.float32, torch.float64),
     )
 
@@ -206,6 +213,13 @@ def _reference(
         from_cache=total - computed,
         is_policy=is_policy,
     )
+
+
+def _sizes(policy: nn.Module, longest: int, settings: TrainSettings) -> Mapping[str, int]:
+    trained = policy
+    if settings.lora_rank is not None:
+        trained = add_lora(outline(policy), rank=settings.lora_rank, alpha=settings.lora_alpha)
+    return run_sizes(trained, tokens=max(longest, settings.tokens_per_micro_batch))
 
 
 def _layout(check: LayoutCheck) -> str:

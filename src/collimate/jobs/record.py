@@ -17,7 +17,6 @@ from collimate.compose import Objective
 from collimate.data import Loaded
 from collimate.engine.model import causal_model
 from collimate.engine.run_folder import RunFolder
-from collimate.engine.sizes import run_sizes
 from collimate.jobs.prepare import Prepared
 from collimate.jobs.settings import TrainSettings
 
@@ -35,7 +34,6 @@ def first_record(
     """run.json as of the start of training; see docs/run-folder.md."""
     causal = causal_model(prepared.model)
     reference = prepared.reference
-    largest = max(example.tokens for example in prepared.train.examples)
     return {
         "kind": "train",
         "name": folder.path.name,
@@ -78,9 +76,7 @@ def first_record(
             },
             "hash": prepared.fingerprint,
         },
-        "sizes": dict(
-            run_sizes(prepared.model, tokens=max(largest, settings.tokens_per_micro_batch))
-        ),
+        "sizes": dict(prepared.sizes),
         "data": {
             "train": _facts(prepared.train),
             "evaluation": None if prepared.evaluation is None else _facts(prepared.evaluation),

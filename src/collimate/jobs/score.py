@@ -16,6 +16,7 @@ from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs
 from collimate.engine.load import Tokenizer, load_model, load_tokenizer, quiet
 from collimate.engine.model import LogProbModel
+from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
@@ -70,13 +71,15 @@ def score(
     tokens_per_micro_batch: int = 1024,
     trust_remote_code: bool = False,
     progress: bool = False,
+    bad_rows: str | Path | None = None,
 ) -> list[ScoredRow]:
     """Per-token log-probs of every answer under `model` (and `reference`), in the order of the data.
 
     A row's numbers do not depend on the other rows or their order beyond float32 rounding.
 
-    Args: as `collimate.train`. Returns one `ScoredRow` per usable row. Errors: BadData, BadModel,
-    BadConfig.
+    Args: as `collimate.train`; bad_rows: a file for the rows that `on_bad_row="skip"` leaves out,
+    one JSON object each (file, row, field, reason, message), not written where there is none.
+    Returns one `ScoredRow` per usable row. Errors: BadData, BadModel, BadConfig.
     """
     quiet()
     runtime = Runtime(device=device, precision=precision)
@@ -95,6 +98,8 @@ def score(
     )
 
     _say_what_is_missing(loaded)
+    if bad_rows is not None:
+        write_json_lines(Path(bad_rows), loaded.bad_rows)
 
     def rows_of(scored: nn.Module, what: str) -> Rows:
         training = scored.training
