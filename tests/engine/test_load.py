@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -12,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from collimate._checks import BadConfig, BadModel
-from collimate.engine.load import add_lora, end_ids, load_model, load_tokenizer
+from collimate._checks import BadConfig, BadModel, BadRun
+from collimate.engine.load import add_lora, end_ids, load_model, load_tokenizer, save_model
 from collimate.engine.model import causal_model
 from tests.engine.tiny import model_of
 from tests.equivalence.runs import saved, word_tokenizer
@@ -185,3 +186,23 @@ class TestLora:
             add_lora(model_of("llama"), rank=rank)
         with pytest.raises(BadConfig, match="already has an adapter"):
             add_lora(add_lora(model_of("llama"), rank=1), rank=1)
+
+
+def test_a_model_that_cannot_be_written_leaves_the_old_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (folder / "model.safetensors").read_bytes()
+    model, tokens = model_of("llama", seed=5), word_tokenizer()
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(tokens), "save_pretrained", fail)
+    with pytest.raises(BadRun, match=r"cannot write the model .* No space left"):
+        save_model(model, tokens, folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+    monkeypatch.undo()
+    save_model(model, tokens, folder)
+    assert (folder / "model.safetensors").read_bytes() != before
+    assert load_tokenizer(None, folder).eos_token_id == 2
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name}

@@ -250,6 +250,15 @@ class TestStep:
         assert metrics_of(dropped)[0]["loss"] != pytest.approx(math.log(2), abs=1e-4)
         assert dropped.record["reference"]["hash"] == plain.record["reference"]["hash"]
 
+    def test_dropout_is_refused_where_a_step_is_computed_twice(self, tmp_path: Path) -> None:
+        def centred(view: PairLogProbs) -> torch.Tensor:
+            u = view.policy_chosen - view.policy_rejected
+            return -torch.nn.functional.logsigmoid(u - u.mean())
+
+        with pytest.raises(BadConfig, match="leave out dropout"):
+            train(tmp_path / "a", method=centred, dropout=True)
+        assert train(tmp_path / "b", method=centred, max_steps=1).record["steps"] == 1
+
     def test_a_stale_cache_is_seen_at_the_first_step(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -462,6 +471,25 @@ class TestLora:
         with pytest.raises(BadConfig, match="already has an adapter"):
             train(tmp_path / "c", model=run.folder / "model", lora_rank=2)
 
+    def test_an_adapter_on_a_bf16_base_begins_at_zero(self, tmp_path: Path) -> None:
+        """The base rounds to bf16, so the first log-ratio is only nearly zero: that is no error."""
+        run = train(tmp_path / "a", model=policy().bfloat16(), lora_rank=2, max_steps=2)
+        assert metrics_of(run)[0]["loss"] == pytest.approx(math.log(2), abs=0.02)
+        assert {p.dtype for p in run.model.parameters() if p.requires_grad} == {torch.float32}
+
+    def test_sizes_are_said_before_the_reference_pass(
+        self, run: collimate.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As they are of the model that is then trained."""
+        from collimate.engine.sizes import run_sizes
+
+        again = train(tmp_path / "a", lora_rank=2, max_steps=1, progress=True)
+        told = capsys.readouterr().err
+        assert 0 < told.index("memory to expect") < told.index("reference") < told.index("48 pairs")
+        sizes = again.record["sizes"]
+        assert sizes == run_sizes(again.model, tokens=96)
+        assert sizes["gradients"] == 4 * again.record["model"]["trainable"] < sizes["weights"] / 3
+
     def test_the_trained_folder_resumes_as_a_model(
         self, run: collimate.Run, tmp_path: Path
     ) -> None:
@@ -542,6 +570,11 @@ class TestFolder:
         }
         model = AutoModelForCausalLM.from_pretrained(run.folder / "model")
         assert same_tensors(tensors_of(model), tensors_of(run.model))
+
+    def test_a_tracker_gets_every_line(self, tmp_path: Path) -> None:
+        run = train(tmp_path / "a", max_steps=3, trackers=("tensorboard",))
+        written = b"".join(path.read_bytes() for path in run.folder.rglob("events.out.tfevents*"))
+        assert written.count(b"reward_accuracy") == 3
 
     def test_an_occupied_folder_is_refused(self, tmp_path: Path) -> None:
         train(tmp_path / "a", max_steps=1)

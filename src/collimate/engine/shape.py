@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -45,11 +46,12 @@ def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTra
     return empty
 
 
-def outline(model: nn.Module) -> PreTrainedModel:
+def outline(model: nn.Module) -> nn.Module:
     """The same causal language model, without adapters, on the meta device."""
     causal = causal_model(model)
     with torch.device("meta"):
-        return type(causal)(deepcopy(causal.config)).to(causal.dtype)
+        empty = type(causal)(deepcopy(causal.config))
+    return cast(nn.Module, empty).to(causal.dtype)
 
 
 def _base_of(folder: Path) -> str:

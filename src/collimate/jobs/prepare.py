@@ -76,6 +76,11 @@ def prepare(
     phases: Phases,
 ) -> Prepared:
     """Load and check in the order that fails cheapest first: settings, tokenizer, data, model."""
+    if settings.dropout and couples_batch(objective):
+        raise BadConfig(
+            f"'{objective.name}' couples the examples of a step and is differentiated in two passes, "
+            "which dropout would make see two models: leave out dropout"
+        )
     runtime = Runtime(
         device=settings.device,
         precision=settings.precision,
@@ -120,11 +125,6 @@ def prepare(
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
         engine = LogProbModel(policy, shared=check.shared)
-    if settings.dropout and couples_batch(objective):
-        raise BadConfig(
-            f"'{objective.name}' couples the examples of a step and is differentiated in two passes, "
-            "which dropout would make see two models: leave out dropout"
-        )
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
     return Prepared(
