@@ -50,14 +50,14 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
 
 
-def make_model() -> LlamaForCausalLM:
-    """About 4 M parameters, random weights."""
+def make_model(width: int) -> LlamaForCausalLM:
+    """Random weights, 3.9 M of them at width 256; heads of 64."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=256,
+        hidden_size=width,
         num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=640,
+        num_attention_heads=width // 64,
+        intermediate_size=width * 5 // 2,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         pad_token_id=0,
@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="hh_harmless_base/test.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--pretrain-steps", type=int, default=400)
+    parser.add_argument("--width", type=int, default=256, help="of the model, a multiple of 64")
     parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--results", type=Path, help="also write RESULTS.md here")
@@ -155,9 +156,12 @@ def main() -> None:
     arguments.out.mkdir(parents=True)
     rows = read(arguments.data)
     train, held_out = [r for r in rows if r["fold"] != 4], [r for r in rows if r["fold"] == 4]
+    for name, part in (("train", train), ("held_out", held_out)):  # to use with `collimate train`
+        lines = "".join(json.dumps(row) + "\n" for row in part)
+        (arguments.out / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     texts = [row["prompt"] + row["chosen"] for row in train]
     torch.manual_seed(0)
-    tokenizer, model = train_tokenizer(texts), make_model()
+    tokenizer, model = train_tokenizer(texts), make_model(arguments.width)
     lines = tokenizer([f"{text}<eos>" for text in texts], add_special_tokens=False)["input_ids"]
     tokens = torch.tensor([token for line in lines for token in line])
     print(f"{len(tokens)} tokens, {sum(p.numel() for p in model.parameters()):,} parameters")
@@ -166,8 +170,8 @@ def main() -> None:
     tokenizer.save_pretrained(arguments.out / "base")
     run = collimate.train(
         arguments.out / "base",
-        train,
-        evaluation=held_out,
+        arguments.out / "train.jsonl",
+        evaluation=arguments.out / "held_out.jsonl",
         method=methods.dpo(beta=0.1),
         out=arguments.out / "dpo",
         epochs=arguments.epochs,
