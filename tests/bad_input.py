@@ -7,7 +7,6 @@ is afterwards what it was before.
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -16,14 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.tiny import FORGETFUL, pairs, save_tiny, write_rows
-
-GOOD = {"prompt": "Where is the mill?", "chosen": " By the river.", "rejected": " No idea."}
-ASK = [{"role": "user", "content": "Where is the mill?"}]
-CHAT = {
-    "prompt": ASK,
-    "chosen": [{"role": "assistant", "content": "By the river."}],
-    "rejected": [{"role": "assistant", "content": "No idea."}],
-}
+from tests.data.bad_rows import ASK, BAD_CASES, CHAT, GOOD, BadCase, changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +87,14 @@ def row(name: str, value: Any, *words: str, flags: tuple[Any, ...] = ()) -> Bad:
     )
 
 
-def changed(**changes: Any) -> dict[str, Any]:
-    """The good row with some fields changed; `...` removes one."""
-    return {key: value for key, value in {**GOOD, **changes}.items() if value is not ...}
-
-
-def file(name: str, file: str, content: bytes, *words: str) -> Bad:
-    """A data file that is bad as a whole."""
-    return bad(name, lambda place: place.train(data=place.write(file, content)), file, *words)
+def case(found: BadCase) -> Bad:
+    """A file of the data rules' table."""
+    return bad(
+        found.name,
+        lambda place: place.train(data=place.write(found.file, found.content)),
+        *found.words,
+        *(() if found.reason is None else ("--on-bad-row skip",)),
+    )
 
 
 def flag(name: str, *flags: Any, words: tuple[str, ...]) -> Bad:
@@ -171,37 +163,14 @@ def _score(*flags: Any) -> Callable[[Place], list[Any]]:
     ]  # fmt: skip
 
 
-def _without_header(place: Place) -> list[Any]:
-    return place.train(data=place.write("pairs.csv", "Where?,Here.,Nowhere.\n"))
-
-
 DATA = [
-    row("missing field", changed(rejected=...), "column 'rejected'"),
-    row("misspelt field", changed(chosen=..., choosen="x"), "did you mean 'choosen'?"),
-    row("null", changed(chosen=None), "field 'chosen'", "got null"),
-    row("wrong type", changed(chosen=3), "expected text", "got 3"),
-    row("line that is no object", [1, 2], "JSON object", "[1, 2]"),
-    row("empty answer", changed(chosen=""), "field 'chosen'", "visible character"),
-    row("empty prompt", changed(prompt=""), "field 'prompt'", "at least one token"),
-    row("chosen equals rejected", changed(rejected=GOOD["chosen"]), "teaches nothing"),
+    *(case(found) for found in BAD_CASES if found.tokenizer == "plain" and not found.options),
     row("equal after truncation", changed(chosen=" aaab", rejected=" aaac"),
         "after truncation", "--max-answer", flags=("--max-answer", 4, "--truncate-answers")),
     row("prompt and answer too long", changed(prompt="long " * 40), "context of 160 tokens",
         "--max-prompt"),
     row("answer too long", changed(chosen=" word" * 12), "max_answer = 40", "got 61",
         "--truncate-answers", flags=("--max-answer", 40)),
-    row("mixed formats", {"chosen": "Q: a A: b", "rejected": "Q: a A: c"}, "implicit prompt",
-        "split the file by format"),
-    row("thumbs among pairs", {"prompt": "a", "completion": "b", "label": True}, "thumbs"),
-    row("invalid UTF-8", b'{"prompt": "a", "chosen": "caf\xe9", "rejected": "c"}', "0xe9"),
-    row("lone surrogate", b'{"prompt": "a", "chosen": "b\\ud83d", "rejected": "c"}', "U+D83D"),
-    row("NaN", b'{"prompt": "a", "chosen": "b", "rejected": "c", "margin": NaN}',
-        "field 'margin'", "finite number"),
-    row("infinite number", b'{"prompt": "a", "chosen": "b", "rejected": "c", "x": 1e999}',
-        "field 'x'", "got inf"),
-    row("broken JSON line", b'{"prompt": "a", "chosen": "b" "rejected": "c"}', "broken JSON"),
-    row("key twice", b'{"prompt": "a", "chosen": "b", "chosen": "c", "rejected": "d"}',
-        "more than once"),
     bad("prompt not a prefix after templating",
         lambda place: _with_template(place, FORGETFUL, {**CHAT, "chosen": [
             {"role": "assistant", "content": "a"}, *ASK, {"role": "assistant", "content": "b"}]}),
@@ -210,23 +179,12 @@ DATA = [
         lambda place: _with_template(
             place, "{{ raise_exception('no clowns') }}", {**CHAT, "prompt": ASK}),
         "no clowns"),
-    bad("conversations without a chat template",
-        lambda place: place.train(data=write_rows(place.folder / "pairs.jsonl", [CHAT])),
-        "with a chat template"),
     bad("ids out of vocabulary",
         lambda place: place.train(model=_small_vocabulary(place), data=place.rows()),
         "below the model's vocabulary of 50"),
     bad("tokenizer without an end",
         lambda place: place.train("--tokenizer", _endless(place), model=_endless(place)),
         "end-of-sequence token"),
-    file("truncated gzip", "pairs.jsonl.gz",
-         gzip.compress(b"".join(json.dumps(r).encode() + b"\n" for r in pairs(200)))[:-30], "gzip"),
-    file("empty file", "pairs.jsonl", b"", "is empty"),
-    file("unknown extension", "pairs.xlsx", b"?", ".jsonl", "say the format"),
-    file("broken list", "pairs.json", b'[{"prompt": "a", "chosen"]', "line 1"),
-    file("parquet garbage", "pairs.parquet", b"PAR1 or not", "Parquet"),
-    file("CSV with an open quote", "pairs.csv", b'prompt,chosen,rejected\na,"b,c\n', "quot"),
-    bad("CSV without header", _without_header, "pairs.csv, line 1", "add a header line"),
     bad("missing file", lambda place: place.train(data="nowhere.jsonl"), "nowhere.jsonl",
         "expected a file"),
     bad("folder for a file", lambda place: place.train(data=place.tiny), "got a folder"),
@@ -284,6 +242,9 @@ SETTINGS = [
     flag("unknown precision", "--precision", "fp16", words=("precision", "fp32, bf16")),
     flag("unknown device", "--device", "gpu", words=("device", "auto, cuda, mps, cpu")),
     flag("LoRA rank 0", "--lora-rank", 0, words=("lora_rank", "at least 1")),
+    flag("LoRA alpha without a rank", "--lora-alpha", 4, words=("lora_alpha needs lora_rank",)),
+    flag("evaluation of nothing", "--evaluate-every", 1, words=("held-out data", "evaluation")),
+    flag("unknown format", "--format", "xml", words=("jsonl", "parquet", "'xml'")),
     flag("LoRA alpha NaN", "--lora-rank", 2, "--lora-alpha", "nan", words=("alpha", "nan")),
     flag("max prompt 0", "--max-prompt", 0, words=("max_prompt", "at least 1")),
     flag("max answer 0", "--max-answer", 0, words=("max_answer", "at least 1")),
@@ -342,6 +303,16 @@ METHODS = [
         "line 2: return 1 / 0"),
     bad("method with a misspelling", _own("def loss(view):\n    return view.policy_chosn\n"),
         "AttributeError", "policy_chosn", "line 2"),
+    bad("method that reads a column the data lack",
+        _own("def loss(view): return view.policy_chosen * view.columns['margin']\n"),
+        "fails on the rows of", "KeyError: 'margin'", "own.py, line 1", "none"),
+    bad("method that reads a column held-out data lack",
+        lambda place: place.train(
+            "--method", _own("def loss(view): return view.columns['x'] - view.policy_chosen\n")
+            (place)[-1],
+            "--evaluation", place.tiny / "held_out.jsonl",
+            data=write_rows(place.folder / "pairs.jsonl", [{**GOOD, "x": 1.0}] * 2)),
+        "fails on the rows of", "held_out.jsonl", "KeyError: 'x'"),
     bad("method of no pairs", _own("def loss(): return 3\n"), "must return a Method", "got int"),
 ]  # fmt: skip
 
@@ -410,6 +381,13 @@ OTHERS = [
     bad("score over a file",
         lambda place: _score("--out", place.write("s.jsonl", "mine"))(place), "--force"),
     bad("score into nowhere", _score("--out", "a/b/s.jsonl"), "does not exist"),
+    bad("score over a file of bad rows",
+        lambda place: _score("--out", "s.jsonl")(place)
+        + place.write("s.bad_rows.jsonl", "mine")[:0].split(),
+        "s.bad_rows.jsonl", "--force"),
+    bad("score with an unknown format", _score("--format", "xml"), "jsonl", "'xml'"),
+    bad("check with an unknown format",
+        lambda place: ["check", place.rows(), "--format", "xml"], "jsonl", "'xml'"),
     bad("score with an unknown device", _score("--device", "gpu"), "auto, cuda, mps, cpu"),
     bad("score with limit 0", _score("--limit", 0), "limit", "at least 1"),
     bad("score against nothing", _score("--reference", "nowhere", "--out", "s.jsonl"), "nowhere"),

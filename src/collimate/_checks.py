@@ -43,6 +43,10 @@ class NotConverged(CollimateError):
     """An optimiser of the lab stopped before its gradient vanished."""
 
 
+class OutOfMemory(CollimateError):
+    """The machine has too little memory for what was asked."""
+
+
 class TrainingFailed(CollimateError):
     """Training met a state from which going on would only waste time."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from collimate._types import Example
@@ -94,8 +94,10 @@ class Method(Protocol):
         """The state after a step; `view` is the whole step's, without gradient."""
         ...
 
-    def measure(self, view: Any, state: State, /) -> Mapping[str, Float[Tensor, " unit"]]:
-        """Numbers worth logging, one per unit, for example the margin that is optimised."""
+    def measure(
+        self, view: Any, state: State, /
+    ) -> Mapping[str, Float[Tensor, " unit"] | Bool[Tensor, " unit"]]:
+        """What is worth logging, one per unit: the mean of numbers, the count of what is true."""
         ...
 
 
@@ -174,7 +176,7 @@ class Margin(Protocol):
     def target(self, view: Any, /) -> float | Float[Tensor, " unit"]: ...
     def measure(
         self, view: Any, /, *, divergence: Divergence
-    ) -> Mapping[str, Float[Tensor, " unit"]]: ...
+    ) -> Mapping[str, Float[Tensor, " unit"] | Bool[Tensor, " unit"]]: ...
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from collimate._checks import BadComposition, CollimateError
@@ -83,7 +83,9 @@ class Method:
         """The trade-off's next state."""
         return self.tradeoff.update(view, state)
 
-    def measure(self, view: PairLogProbs, state: State, /) -> Mapping[str, Float[Tensor, " pair"]]:
+    def measure(
+        self, view: PairLogProbs, state: State, /
+    ) -> Mapping[str, Float[Tensor, " pair"] | Bool[Tensor, " pair"]]:
         """beta·h, the gap of implicit rewards that is really optimised, and the margin's counts."""
         beta = self.tradeoff.beta(view, state)
         h = self.margin(view, divergence=self.divergence)

@@ -17,7 +17,7 @@ import pytest
 from collimate import methods
 from collimate.cli.main import COMMANDS
 from tests.cli.conftest import Collimate, train_arguments
-from tests.cli.tiny import pairs, write_rows
+from tests.cli.tiny import CHATML, pairs, save_tiny, write_rows
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -313,6 +313,33 @@ def test_score_writes_one_object_per_row(collimate: Collimate, tiny: Path, tmp_p
     assert "--force" in again.err
     assert collimate("score", *common, "--out", "s.jsonl", "--force").code == 0
     assert lines((tmp_path / "s.jsonl").read_text()) == lines(plain.out)
+
+
+def test_score_sums_what_training_sums(collimate: Collimate, tmp_path: Path) -> None:
+    """Within an answer of several turns the user's words weigh nothing."""
+    save_tiny(tmp_path / "chat", chat_template=CHATML)
+
+    def says(role: str, content: str) -> dict[str, str]:
+        return {"role": role, "content": content}
+
+    row = {
+        "prompt": [says("user", "hi")],
+        "chosen": [says("assistant", "a"), says("user", "more?"), says("assistant", "bc")],
+        "rejected": [says("assistant", "no")],
+    }
+    write_rows(tmp_path / "chat.jsonl", [row])
+    common = ("--model", "chat", "--data", "chat.jsonl", "--no-progress")
+    done = collimate("score", *common, "--tokens")
+    (found,) = lines(done.out)
+    weights = np.array(found["chosen_weights"])
+    assert 0 < weights.sum() < len(weights)
+    assert found["chosen_tokens"] == weights.sum()
+    assert found["chosen"] == pytest.approx(np.dot(weights, found["chosen_log_probs"]))
+    arguments = (*common, "--evaluation", "chat.jsonl", "--out", "run", "--no-report")
+    assert collimate("train", *arguments).code == 0
+    before = record(tmp_path / "run")["evaluation"]["before"]
+    assert before["log_prob_chosen"] == pytest.approx(found["chosen"], rel=1e-6)
+    assert before["log_prob_rejected"] == pytest.approx(found["rejected"], rel=1e-6)
 
 
 def test_score_leaves_bad_rows_out_and_records_them(

@@ -31,7 +31,7 @@ class BadCase:
 
     reason: under which the row is counted by `skip`; None where the whole file is refused.
     words: all must be in the message. row: 0-based index of the bad row. column: the field of the
-    record. options: arguments of `load_preferences`. tokenizer: fixture name, see conftest.
+    record. options: lengths for `Limits`. tokenizer: fixture name, see conftest.
     """
 
     name: str
@@ -100,7 +100,7 @@ WEIGHTED = {**GOOD, "weight": 1.0}
 CSV = b"prompt,chosen,rejected\nWhere?,Here.,Nowhere.\n"
 
 FIELDS = [
-    case("missing chosen", changed(chosen=...), "missing field", "column 'chosen'",
+    case("missing field", changed(chosen=...), "missing field", "column 'chosen'",
          column="chosen"),
     case("missing rejected", changed(rejected=...), "missing field", "add the column",
          column="rejected"),
@@ -227,7 +227,7 @@ TOKENS = [
          "context of 30 tokens", "--max-prompt", options={"context": 30}, tokenizer="words"),
     case("outside the vocabulary", changed(prompt="Zürich €"), "token outside the vocabulary",
          "below the model's vocabulary", column="prompt", options={"vocab_size": 128},
-         tokenizer="bytes_end_0"),
+         tokenizer="characters"),
 ]  # fmt: skip
 
 FILES = [
@@ -239,7 +239,7 @@ FILES = [
     whole("spoilt gzip", "pairs.jsonl.gz", gzip.compress(jsonl(GOOD), mtime=0)[:12] + b"spoilt",
           "gzip"),
     whole("root is an object", "pairs.json", json.dumps(GOOD).encode(), "JSON list",
-          "format jsonl"),
+          "--format jsonl"),
     whole("broken list", "pairs.json", b'[{"prompt": "a", "chosen"]', "line 1", "broken"),
     whole("cut list", "pairs.json", json.dumps([GOOD, GOOD_TOO]).encode()[:-1], "end of the file"),
     whole("list without comma", "pairs.json", b'[{"a": 1}\n{"b": 2}]', "line 2", "','"),
@@ -253,7 +253,7 @@ FILES = [
             reason="invalid UTF-8", words=("row 1", "UTF-8")),
     BadCase(name="list in a .jsonl file", file="pairs.jsonl",
             content=json.dumps([GOOD]).encode(), reason="wrong type",
-            words=("read as format json",), row=0),
+            words=("--format json",), row=0),
     whole("no header", "pairs.csv", b"Where?,Here.,Nowhere.\n", "line 1", "add a header line"),
     whole("header twice", "pairs.csv", b"prompt,chosen,chosen\na,b,c\n", "distinct name"),
     whole("open quote", "pairs.csv", CSV + b'a,"b,c\n', "broken CSV", "quot"),
@@ -270,7 +270,7 @@ FILES = [
             content=b"prompt,chosen,rejected,weight\na,b,c,1\nd,e,f,\n",
             reason="null value", words=("line 3", "expected a number"), column="weight"),
     whole("not Parquet", "pairs.parquet", b"PAR1 or not", "Parquet"),
-    whole("unknown ending", "pairs.xlsx", b"?", ".jsonl", "say the format"),
+    whole("unknown ending", "pairs.xlsx", b"?", ".jsonl", "--format"),
     whole("every row bad", "pairs.jsonl", jsonl(changed(chosen=""), changed(chosen=""))),
 ]  # fmt: skip
 

@@ -13,7 +13,8 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
-from collimate.data import ByteTokenizer
+from collimate.data import CharacterTokenizer
+from tests.cli.tiny import FORGETFUL
 
 ROWS = Path(__file__).parents[1] / "rows"
 TEXT = "where is the mill who owns it by river no idea one two three four A word what Where"
@@ -28,11 +29,6 @@ CHATML = (
 )
 BARE = (  # ends no turn; the header is opened by the generation prompt
     "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
-)
-FORGETFUL = (  # writes an earlier answer otherwise once later turns are there
-    "{% for m in messages %}{{ m.role + ': ' }}"
-    "{{ m.content if m.role == 'user' or loop.last else '(earlier)' }}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )
 
@@ -92,8 +88,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "chat_two_ends": lambda: byte_level(chat_template=CHATML),
     "endless": lambda: byte_level(eos_token=None),
     "words": words,
-    "bytes": ByteTokenizer,
-    "bytes_end_0": lambda: ByteTokenizer(eos_token_id=0),
+    "characters": lambda: CharacterTokenizer(bos_token_id=1, eos_token_id=0),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collimate._checks import BadData
-from collimate.data import BadRow, Reason, load_preferences
+from collimate.data import BadRow, Limits, Reason, load_data
 
 from .bad_rows import BAD_CASES, BadCase
 
@@ -30,7 +30,7 @@ def written(case: BadCase, folder: Path) -> Path:
 def test_stops_with_place_and_reason(case: BadCase, tmp_path: Path, tokenizers: Tokenizers) -> None:
     path = written(case, tmp_path)
     with pytest.raises(BadData) as caught:
-        load_preferences(path, tokenizers(case.tokenizer), **case.options)
+        load_data(path, tokenizers(case.tokenizer), limits=Limits(**case.options))
     message = str(caught.value)
     assert str(path) in message
     for word in case.words:
@@ -46,8 +46,8 @@ def test_stops_with_place_and_reason(case: BadCase, tmp_path: Path, tokenizers: 
 
 def test_skips_and_counts(case: BadCase, tmp_path: Path, tokenizers: Tokenizers) -> None:
     path = written(case, tmp_path)
-    load = lambda: load_preferences(  # noqa: E731
-        path, tokenizers(case.tokenizer), on_bad_row="skip", **case.options
+    load = lambda: load_data(  # noqa: E731
+        path, tokenizers(case.tokenizer), limits=Limits(**case.options), on_bad_row="skip"
     )
     if case.reason is None or case.row == 0:  # nothing good is left
         with pytest.raises(BadData):

@@ -12,12 +12,22 @@ from hypothesis import strategies as st
 
 from collimate._checks import BadConfig, BadData
 from collimate._types import Example
-from collimate.data import BadRow, ByteTokenizer, Encoded, encode, load_preferences, read_rows
+from collimate.data import (
+    BadRow,
+    CharacterTokenizer,
+    Encoded,
+    Limits,
+    Loaded,
+    encode,
+    load_data,
+    read_rows,
+)
 from collimate.data.tokenizer import find_edges
 
 Tokenizers = Callable[[str], Any]
 
 EOS, BOS, START, END = 0, 1, 2, 3
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\U0010fffe\U0010ffff")
 PAIR = {"prompt": "where is the mill?", "chosen": " by the river", "rejected": " no idea"}
 
 
@@ -32,8 +42,12 @@ def example(row: dict[str, Any], tokenizer: Any, **options: Any) -> Example:
     return encoded(row, tokenizer, **options).example
 
 
-def load(row: dict[str, Any], tokenizer: Any, **options: Any) -> Example:
-    return load_preferences([row], tokenizer, **options).examples[0]
+def loaded(row: dict[str, Any], tokenizer: Any, **limits: Any) -> Loaded:
+    return load_data([row], tokenizer, limits=Limits(**limits))
+
+
+def load(row: dict[str, Any], tokenizer: Any, **limits: Any) -> Example:
+    return loaded(row, tokenizer, **limits).examples[0]
 
 
 def bare(tokenizer: Any, text: str) -> list[int]:
@@ -69,13 +83,21 @@ def test_text_is_tokenised_apart_and_ended(tokenizers: Tokenizers) -> None:
     assert pair.prompt.dtype == chosen.ids.dtype == np.int32
 
 
-@given(st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")))
-def test_bytes_come_back(prompt: str, rest: str) -> None:
+@given(st.text(CHARACTERS, min_size=1), st.text(CHARACTERS))
+def test_characters_come_back(prompt: str, rest: str) -> None:
+    tokenizer = CharacterTokenizer()
     row = {"prompt": prompt, "chosen": "x" + rest, "rejected": "y" + rest}
-    pair = example(row, ByteTokenizer())
-    assert bytes(pair.prompt.tolist()).decode() == prompt
-    assert bytes(pair.answers[0].ids[:-1].tolist()).decode() == "x" + rest
-    assert pair.answers[0].ids[-1] == 256
+    pair = example(row, tokenizer)
+    assert tokenizer.decode(pair.prompt) == prompt
+    assert tokenizer.decode(pair.answers[0].ids) == "x" + rest
+    assert pair.answers[0].ids[-1] == tokenizer.eos_token_id
+
+
+def test_characters_of_conversations_come_back() -> None:
+    tokenizer = CharacterTokenizer()
+    pair = example(CHAT, tokenizer)
+    assert tokenizer.decode(pair.prompt) == "user: where?\nassistant: "
+    assert tokenizer.decode(pair.answers[0].ids) == "by the river"
 
 
 def test_the_tokenizers_own_prefix_begins_prompts_never_answers(tokenizers: Tokenizers) -> None:
@@ -132,11 +154,11 @@ def test_end_of_the_generation_config_ends_a_templated_turn(tokenizers: Tokenize
     text = "by the river"
     unknown_end = example(CHAT, tokenizer).answers[0].ids.tolist()
     assert unknown_end == [*bare(tokenizer, text), END, *bare(tokenizer, "\n"), EOS]
-    (note,) = load_preferences([CHAT], tokenizer).facts.notes
+    (note,) = loaded(CHAT, tokenizer).facts.notes
     assert "one was appended" in note
     known_end = example(CHAT, tokenizer, end_ids=[EOS, END]).answers[0].ids.tolist()
     assert known_end == [*bare(tokenizer, text), END]
-    assert load_preferences([CHAT], tokenizer, end_ids=[EOS, END]).facts.notes == ()
+    assert load_data([CHAT], tokenizer, end_ids=[EOS, END]).facts.notes == ()
 
 
 def test_conversation_with_a_template_without_ends(tokenizers: Tokenizers) -> None:
@@ -201,10 +223,10 @@ def test_max_prompt_keeps_the_end(tokenizers: Tokenizers) -> None:
     row = {**PAIR, "prompt": "one two three four"}
     tokenizer = tokenizers("words")
     whole = load(row, tokenizer).prompt.tolist()
-    loaded = load_preferences([row], tokenizer, max_prompt=2)
-    assert loaded.examples[0].prompt.tolist() == whole[-2:]
-    assert loaded.facts.prompts_truncated == 1
-    assert load_preferences([row], tokenizer, max_prompt=4).facts.prompts_truncated == 0
+    cut = loaded(row, tokenizer, max_prompt=2)
+    assert cut.examples[0].prompt.tolist() == whole[-2:]
+    assert cut.facts.prompts_truncated == 1
+    assert loaded(row, tokenizer, max_prompt=4).facts.prompts_truncated == 0
 
 
 def test_max_prompt_keeps_the_beginning_of_sequence(tokenizers: Tokenizers) -> None:
@@ -219,11 +241,11 @@ def test_max_answer_counts_the_end(tokenizers: Tokenizers) -> None:
     assert len(load(row, tokenizer, max_answer=4).answers[0].ids) == 4
     with pytest.raises(BadRow, match="got 4"):
         load(row, tokenizer, max_answer=3)
-    loaded = load_preferences([row], tokenizer, max_answer=3, truncate_answers=True)
-    cut, rejected = loaded.examples[0].answers
+    truncated = loaded(row, tokenizer, max_answer=3, truncate_answers=True)
+    cut, rejected = truncated.examples[0].answers
     assert tokenizer.decode(cut.ids) == "one two three"  # the end is lost, and that is counted
     assert rejected.ids[-1] == tokenizer.eos_token_id
-    assert loaded.facts.answers_truncated == 1
+    assert truncated.facts.answers_truncated == 1
 
 
 def test_an_answer_cut_to_foreign_turns_is_bad(tokenizers: Tokenizers) -> None:
@@ -264,23 +286,22 @@ def test_the_first_bad_row_in_order_is_raised() -> None:
     # Row 1 is found bad after tokenisation, row 2 before it.
     rows = [PAIR, {**PAIR, "chosen": "x" * 99}, {**PAIR, "chosen": None}]
     with pytest.raises(BadRow, match="row 1"):
-        load_preferences(rows, ByteTokenizer(), max_answer=50)
+        load_data(rows, CharacterTokenizer(), limits=Limits(max_answer=50))
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"max_prompt": 0},
-        {"max_answer": -1},
-        {"vocab_size": True},
-        {"truncate_answers": True},
-        {"limit": 0},
-        {"on_bad_row": "ignore"},
-    ],
+    "limits",
+    [{"max_prompt": 0}, {"max_answer": -1}, {"vocab_size": True}, {"truncate_answers": True}],
 )
-def test_settings_outside_their_domain(options: dict[str, Any]) -> None:
+def test_limits_outside_their_domain(limits: dict[str, Any]) -> None:
     with pytest.raises(BadConfig, match=r"must be|needs max_answer"):
-        load_preferences([PAIR], ByteTokenizer(), **options)
+        Limits(**limits)
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"on_bad_row": "ignore"}])
+def test_settings_outside_their_domain(options: dict[str, Any]) -> None:
+    with pytest.raises(BadConfig, match="must be"):
+        load_data([PAIR], CharacterTokenizer(), **options)
 
 
 def test_edges_of_an_odd_tokenizer() -> None:
@@ -296,6 +317,6 @@ def test_batches_do_not_matter(rows_folder: Any, tokenizers: Tokenizers, monkeyp
 
     module = __import__(function.__module__, fromlist=["BATCH"])
     path, tokenizer = rows_folder / "explicit_text.jsonl", tokenizers("plain")
-    expected = load_preferences(path, tokenizer).facts
+    expected = load_data(path, tokenizer).facts
     monkeypatch.setattr(module, "BATCH", 7)
-    assert load_preferences(path, tokenizer).facts == expected
+    assert load_data(path, tokenizer).facts == expected

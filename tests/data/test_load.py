@@ -16,18 +16,18 @@ import pytest
 
 from collimate._checks import BadData
 from collimate._types import Answer, Example
-from collimate.data import BadRow, ByteTokenizer, content_hash, load_preferences, load_thumbs
+from collimate.data import BadRow, CharacterTokenizer, Limits, content_hash, load_data
 
 from .conftest import TEXT
 
 Tokenizers = Callable[[str], Any]
-BYTES = ByteTokenizer()
+CHARACTERS = CharacterTokenizer()
 PAIR = {"prompt": "2+2? ", "chosen": "4", "rejected": "5"}
 TURNED = {"prompt": "2+2? ", "chosen": "5", "rejected": "4"}
 
 
-def facts(*rows: dict[str, Any], tokenizer: Any = BYTES, **options: Any) -> Any:
-    return load_preferences(rows, tokenizer, **options).facts
+def facts(*rows: dict[str, Any], tokenizer: Any = CHARACTERS, **options: Any) -> Any:
+    return load_data(rows, tokenizer, **options).facts
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,9 @@ def facts(*rows: dict[str, Any], tokenizer: Any = BYTES, **options: Any) -> Any:
 def test_made_up_rows_load(
     name: str, format: str, rows_folder: Path, tokenizers: Tokenizers
 ) -> None:
-    loaded = load_preferences(rows_folder / name, tokenizers("chat"), vocab_size=400, context=512)
+    loaded = load_data(
+        rows_folder / name, tokenizers("chat"), limits=Limits(vocab_size=400, context=512)
+    )
     assert len(loaded) == loaded.facts.rows == loaded.facts.used == 200
     assert loaded.facts.format == format
     assert loaded.facts.skipped == {}
@@ -60,7 +62,7 @@ def test_made_up_rows_load(
 
 def test_file_formats_agree_to_the_hash(rows_folder: Path, tokenizers: Tokenizers) -> None:
     loaded = [
-        load_preferences(rows_folder / f"numbers.{ending}", tokenizers("plain"))
+        load_data(rows_folder / f"numbers.{ending}", tokenizers("plain"))
         for ending in ("csv", "json", "jsonl.gz", "parquet")
     ]
     assert len({entry.facts.hash for entry in loaded}) == 1
@@ -81,49 +83,46 @@ def test_implicit_text_equals_explicit_text(tokenizers: Tokenizers) -> None:
 
 
 def test_thumbs_load(rows_folder: Path) -> None:
-    loaded = load_thumbs(rows_folder / "thumbs.jsonl", BYTES)
+    loaded = load_data(rows_folder / "thumbs.jsonl", CHARACTERS, kind="thumbs")
     labels = [example.answers[0].label for example in loaded.examples]
     assert set(labels) == {1, -1}
     assert loaded.facts.format == "thumbs, explicit prompt"
     assert loaded.facts.chosen_longer is None
     row = {"prompt": "a", "completion": "b", "label": True}
-    both = load_thumbs([row, {**row, "label": 0}, row], BYTES).facts
+    both = load_data([row, {**row, "label": 0}, row], CHARACTERS, kind="thumbs").facts
     assert (both.duplicates, both.contradictions) == (1, 2)
-    assert load_thumbs([row], BYTES).facts.rejected_tokens is None
+    assert load_data([row], CHARACTERS, kind="thumbs").facts.rejected_tokens is None
     for label, words in ((None, "null"), (0.5, "0.5"), (-1, "-1"), ("up", "'up'")):
         with pytest.raises(BadRow, match="true or false") as caught:
-            load_thumbs([{**row, "label": label}], BYTES)
+            load_data([{**row, "label": label}], CHARACTERS, kind="thumbs")
         assert words in str(caught.value)
     with pytest.raises(BadRow, match="column 'label'"):
-        load_thumbs([{"prompt": "a", "completion": "b"}], BYTES)
+        load_data([{"prompt": "a", "completion": "b"}], CHARACTERS, kind="thumbs")
     with pytest.raises(BadRow, match="look like preference pairs"):
-        load_thumbs([PAIR], BYTES)
+        load_data([PAIR], CHARACTERS, kind="thumbs")
 
 
 def test_thumbs_in_csv(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("prompt,completion,label\na,b,True\nc,d,0\n")
-    examples = load_thumbs(path, BYTES).examples
+    examples = load_data(path, CHARACTERS, kind="thumbs").examples
     assert [example.answers[0].label for example in examples] == [1, -1]
 
 
 def test_lists_are_refused_with_what_is_supported(rows_folder: Path) -> None:
     with pytest.raises(BadRow, match="lists of scored responses; what can be read now: preference"):
-        load_preferences(rows_folder / "lists.jsonl", BYTES)
+        load_data(rows_folder / "lists.jsonl", CHARACTERS)
     with pytest.raises(BadData, match="got 200 bad ones"):
-        load_preferences(rows_folder / "lists.jsonl", BYTES, on_bad_row="skip")
+        load_data(rows_folder / "lists.jsonl", CHARACTERS, on_bad_row="skip")
 
 
 def test_facts_are_data_of_the_run_record() -> None:
     data = facts(PAIR, {**PAIR, "chosen": "4!!"}, name="mine").to_json()
-    assert list(data) == [
-        "file", "hash", "rows", "used", "skipped", "format", "prompt_tokens", "chosen_tokens",
-        "rejected_tokens", "prompts_truncated", "answers_truncated", "duplicates", "chosen_longer",
-        "joint_tokenisation_differs", "notes",
-    ]  # fmt: skip
-    assert json.loads(json.dumps(data)) == data
+    documented = (Path(__file__).parents[2] / "docs" / "run-folder.md").read_text()
+    assert [name for name in data if f'"{name}"' not in documented] == []
+    assert json.loads(json.dumps(data))["notes"] == list(data["notes"])
     assert data["file"] == "mine"
-    assert data["prompt_tokens"] == {"median": 5.0, "max": 5}
+    assert data["prompt_tokens"] == {"median": 6.0, "max": 6}  # with the beginning
     assert data["chosen_tokens"] == {"median": 3.0, "max": 4}  # with the end
     assert data["chosen_longer"] == 0.75  # equal lengths count half
 
@@ -167,7 +166,7 @@ def test_joint_tokenisation_of_windows_equals_whole(tokenizers: Tokenizers) -> N
         text = " ".join(rng.choices(TEXT.split(), k=30))
         cut = rng.randrange(1, len(text) - 1)
         rows.append({"prompt": text[:cut], "chosen": text[cut:], "rejected": "\n" + TEXT})
-    loaded = load_preferences(rows, tokenizer)
+    loaded = load_data(rows, tokenizer)
     whole = 0
     for row, example in zip(rows, loaded.examples, strict=True):
         joint = [tokenizer(row["prompt"] + row[key])["input_ids"] for key in ("chosen", "rejected")]
@@ -191,7 +190,7 @@ def test_columns() -> None:
         {**PAIR, "weight": 1, "rating": 3, "note": "x", "sure": True, "late": None},
         {**PAIR, "weight": 0.5, "rating": "none", "note": 2, "sure": False, "late": 4},
     ]
-    loaded = load_preferences(rows, BYTES)
+    loaded = load_data(rows, CHARACTERS)
     assert [dict(example.columns) for example in loaded.examples] == [
         {"weight": 1.0},
         {"weight": 0.5},
@@ -203,7 +202,7 @@ def test_columns() -> None:
 def test_words_in_csv_are_no_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("prompt,chosen,rejected,name,n\na,b,c,nan,1\nd,e,f,Infinity,2\n")
-    loaded = load_preferences(path, BYTES)
+    loaded = load_data(path, CHARACTERS)
     assert (loaded.facts.columns, loaded.facts.ignored) == (("n",), ("name",))
 
 
@@ -233,17 +232,25 @@ def test_the_hash_sees_everything_but_names_and_rows() -> None:
 
 def test_the_hash_is_the_same_everywhere() -> None:
     # Written down once: a change here means that every cache and every resumed run changes.
-    rows = [{**PAIR, "weight": 0.5}, {**TURNED, "weight": 2}]
-    assert facts(*rows).hash[:32] == "07da6ad57b68af38396c4bf335ecc61d"
+    def row(chosen: str, rejected: str, weight: float) -> Example:
+        answers = tuple(
+            Answer(ids=np.array([ord(text), 256]), label=label)
+            for text, label in ((chosen, 1), (rejected, -1))
+        )
+        prompt = np.array([ord(letter) for letter in "2+2? "])
+        return Example(prompt=prompt, answers=answers, row=0, columns={"weight": weight})
+
+    examples = [row("4", "5", 0.5), row("5", "4", 2.0)]
+    assert content_hash(examples)[:32] == "07da6ad57b68af38396c4bf335ecc61d"
 
 
 def test_limit_progress_and_order(rows_folder: Path) -> None:
     seen: list[int] = []
     rows = [{**PAIR, "prompt": f"{i}?"} for i in range(600)]
-    assert len(load_preferences(iter(rows), BYTES, progress=seen.append)) == 600
-    assert seen == [256, 512, 600]
-    assert load_preferences(rows, BYTES, limit=3).facts.rows == 3
-    first = load_preferences(rows_folder / "numbers.json", BYTES, limit=5)
+    assert len(load_data(iter(rows), CHARACTERS, progress=seen.append)) == 600
+    assert seen == [256, 256, 88]
+    assert load_data(rows, CHARACTERS, limit=3).facts.rows == 3
+    first = load_data(rows_folder / "numbers.json", CHARACTERS, limit=5)
     assert [example.row for example in first.examples] == [0, 1, 2, 3, 4]
 
 
@@ -256,10 +263,10 @@ def test_rows_are_streamed() -> None:
             pulled += 1
             yield {**PAIR, "prompt": f"{i}?"}
 
-    load_preferences(source(), BYTES, limit=10)
+    load_data(source(), CHARACTERS, limit=10)
     assert pulled == 10
     with pytest.raises(BadRow):
-        load_preferences((row if pulled < 300 else {} for row in source()), BYTES)
+        load_data((row if pulled < 300 else {} for row in source()), CHARACTERS)
     assert pulled < 1000
 
 
@@ -272,7 +279,7 @@ def test_importing_the_data_layer_imports_no_heavy_package() -> None:
     heavy = ("transformers", "tokenizers", "datasets", "pyarrow", "jinja2")
     code = (
         "import sys, collimate.data as d; "
-        "d.load_preferences([{'prompt': 'a', 'chosen': 'b', 'rejected': 'c'}], d.ByteTokenizer()); "
+        "d.load_data([{'prompt': 'a', 'chosen': 'b', 'rejected': 'c'}], d.CharacterTokenizer()); "
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -283,7 +290,7 @@ def test_importing_the_data_layer_imports_no_heavy_package() -> None:
 
 def test_real_pairs(shared_data: Callable[[str], Path], tokenizers: Tokenizers) -> None:
     path = shared_data("hh_harmless_base/test.jsonl.gz")
-    loaded = load_preferences(path, tokenizers("plain"), limit=300)
+    loaded = load_data(path, tokenizers("plain"), limit=300)
     assert loaded.facts.used == loaded.facts.rows == 300
     assert loaded.facts.columns == ("fold", "row", "turns")
     assert loaded.facts.format == "preference, explicit prompt"
@@ -291,14 +298,14 @@ def test_real_pairs(shared_data: Callable[[str], Path], tokenizers: Tokenizers) 
 
 @pytest.mark.slow
 def test_all_real_pairs(shared_data: Callable[[str], Path], tokenizers: Tokenizers) -> None:
-    loaded = load_preferences(shared_data("hh_harmless_base/test.jsonl.gz"), tokenizers("plain"))
+    loaded = load_data(shared_data("hh_harmless_base/test.jsonl.gz"), tokenizers("plain"))
     assert loaded.facts.used == loaded.facts.rows == 2303
     assert (loaded.facts.duplicates, loaded.facts.contradictions) == (0, 0)  # its INDEX.md says so
     assert 0.3 < loaded.facts.chosen_longer < 0.6
 
 
 def test_real_rankings(shared_data: Callable[[str], Path]) -> None:
-    loaded = load_preferences(shared_data("oasst_en100/pairs.jsonl.gz"), BYTES)
+    loaded = load_data(shared_data("oasst_en100/pairs.jsonl.gz"), CHARACTERS)
     assert loaded.facts.used == 754
     assert loaded.facts.chosen_longer > 0.65
     assert "may learn length" in " ".join(loaded.facts.notes)
@@ -306,6 +313,6 @@ def test_real_rankings(shared_data: Callable[[str], Path]) -> None:
 
 def test_real_thumbs(shared_data: Callable[[str], Path]) -> None:
     path = shared_data("oasst_en100/thumbs_unpaired.jsonl.gz")
-    thumbs = load_thumbs(path, BYTES, on_bad_row="skip")
+    thumbs = load_data(path, CHARACTERS, kind="thumbs", on_bad_row="skip")
     assert thumbs.facts.skipped == {"null value": 25}  # draws have no label
     assert thumbs.facts.used == 98 + 334

@@ -185,8 +185,7 @@ class TestPlantedFaults:
             packed = pack_shared(rows)
             return replace(packed, spans=tuple(merged(span) for span in packed.spans or ()))
 
-        monkeypatch.setattr(check, "_both_ways", lambda probe: len(probe) > 2)
-        monkeypatch.setattr(attention, "TOGETHER", together)
+        monkeypatch.setattr(check, "_TOGETHER", together)
         monkeypatch.setattr(check, "pack_shared", leaky)
         self.require_caught(name)
 

@@ -19,7 +19,7 @@ from collimate.engine import attention, check
 from collimate.engine.check import LayoutCheck, check_layout, require_readable
 from collimate.engine.load import add_lora
 from collimate.engine.packing import Packed, pack_shared
-from tests.engine.tiny import ARCHITECTURES, WINDOW, model_of
+from tests.engine.tiny import ARCHITECTURES, WINDOW, model_of, pairs
 
 
 def seen_probe(model: nn.Module, longest: int, monkeypatch: pytest.MonkeyPatch) -> list[Example]:
@@ -71,7 +71,7 @@ def test_both_ways_of_attending_are_probed_whatever_the_data(
     """Even where every example is short, a row's last may be attended on its own."""
     model = model_of("mistral_window", sliding_window=window)
     probe = seen_probe(model, longest, monkeypatch)
-    groups = attention.attended_together(pack_shared(probe).spans or ())
+    groups = attention.attended_together(pack_shared(probe).spans or (), check._TOGETHER)
     assert any(len(group) > 1 for group in groups)
     assert any(len(group) == 1 for group in groups)
 
@@ -251,3 +251,13 @@ def test_an_adapter_on_the_head_is_refused_or_right(how: str) -> None:
         found = check_layout(model, longest=60)
         assert found.shared
         assert found.gradient < 1e-4
+
+
+def test_too_little_memory_is_no_reason_for_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(check, "pack_shared", full)
+    monkeypatch.setattr(check, "_probe", lambda *_: tuple(pairs(2)))
+    with pytest.raises(torch.OutOfMemoryError):
+        check_layout(model_of("llama"), longest=40)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.load import add_lora, end_ids, load_model, load_tokenizer, save_model
 from collimate.engine.model import causal_model
+from collimate.engine.shape import empty_model
 from tests.engine.tiny import model_of
 from tests.equivalence.runs import saved, word_tokenizer
 
@@ -84,8 +86,31 @@ def test_an_adapter_without_a_base_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
     config["base_model_name_or_path"] = str(tmp_path / "gone")
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(BadModel, match=r"there is no model folder .*gone"):
+    with pytest.raises(BadModel, match=r"belongs to the model folder .*gone', which is not there"):
         load_model(tmp_path)
+
+
+def test_an_adapter_of_a_hub_model_finds_its_base_in_the_local_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """peft notes the base as owner/name: it was there when the adapter was trained."""
+    cached = tmp_path / "hub" / "models--owner--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    shutil.copytree(folder, cached / "snapshots" / "abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    adapter = tmp_path / "adapter"
+    add_lora(load_model(folder), rank=2).save_pretrained(adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "owner/name"
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    loaded = causal_model(load_model(adapter))
+    assert loaded.config.model_type == "llama"
+    assert empty_model(adapter).num_parameters() == load_model(folder).num_parameters()
+    config["base_model_name_or_path"] = "owner/other"
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(BadModel, match="cannot load a causal language model from 'owner/other'"):
+        load_model(adapter)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "owner/name", "./nowhere", "/nowhere/at/all"])

@@ -281,7 +281,8 @@ def test_what_is_random_goes_on_where_it_was(
 ) -> None:
     """Before the first checkpoint (every 3 steps) and after it."""
     model = saved(tmp_path / "model", name="gpt2" if "dropout" in options else "llama")
-    named = {**SETTINGS, "max_steps": 8, "evaluation": None, "samples": 0, **options}
+    held_out = {"evaluation": None, "evaluate_every": None}
+    named = {**SETTINGS, "max_steps": 8, **held_out, "samples": 0, **options}
     whole = train(tmp_path / "whole", model=model, **named)
     folder = tmp_path / "run"
     status = killed(lambda: train(folder, model=model, **named), lambda: lines_in(folder) >= lines)
@@ -447,6 +448,17 @@ class TestStopped:
         shutil.rmtree(stopped.folder / "checkpoints")
         begin(resume=True)
         require_equal(stopped.folder, undisturbed)
+
+    def test_time_adds_up_and_samples_are_those_it_began_with(
+        self, stopped: collimate.Run, begin: Callable[..., collimate.Run]
+    ) -> None:
+        before = record_of(stopped.folder)
+        assert before["phases"]["train"] > 0
+        after = begin(resume=True, samples=2).record
+        assert after["status"] == "finished"
+        assert [bool(sample["after"] is not None) for sample in after["samples"]] == [True]
+        assert after["seconds"] > before["seconds"]
+        assert after["phases"]["train"] > before["phases"]["train"]
 
     def test_keep_counts_the_newest(
         self, stopped: collimate.Run, begin: Callable[..., collimate.Run]

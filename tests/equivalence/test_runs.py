@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ import collimate
 from collimate import methods
 from collimate._checks import BadConfig, BadModel, BadRun, TrainingFailed
 from collimate._types import PairLogProbs
+from collimate.axes import Needs
+from collimate.compose import Method
 from collimate.engine import evaluate, store
 from collimate.engine.plan import Plan
 from tests.engine.tiny import VOCABULARY
@@ -35,6 +39,16 @@ from tests.equivalence.runs import (
 )
 
 HELD_OUT = text_pairs(12, seed=1)
+
+
+class AgainstReference:
+    """A signal that this version does not compute."""
+
+    name = "kl"
+    against = "reference"
+
+    def value(self, logits: Any, target: Any, other: Any) -> Any:
+        raise AssertionError("never asked")
 
 
 @pytest.fixture
@@ -244,6 +258,14 @@ class TestStep:
         assert abs(second["loss"] - first["loss"]) > 1e-4
         assert run.record["model"]["layout"] == ("plain" if name == "bloom" else "shared")
 
+    def test_gradients_left_by_other_training_are_forgotten(self, tmp_path: Path) -> None:
+        plain = train(tmp_path / "a", max_steps=1)
+        model = policy()
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, torch.nan)
+        stale = train(tmp_path / "b", model=model, max_steps=1)
+        assert weights_of(stale.folder) == weights_of(plain.folder)
+
     def test_dropout_when_asked_for(self, tmp_path: Path) -> None:
         plain = train(tmp_path / "a", model=policy("gpt2"), max_steps=2)
         dropped = train(tmp_path / "b", model=policy("gpt2"), max_steps=2, dropout=True)
@@ -353,6 +375,21 @@ class TestStep:
             expected = (losses * weights).sum() / weights.sum() if weights.any() else 0.0
             assert line["loss"] == pytest.approx(expected, rel=1e-5)
         assert any(not any(rows[i]["weight"] for i in plan.step(s)) for s in range(4))
+
+    @pytest.mark.parametrize(
+        ("needs", "words"),
+        [
+            (Needs(readout="scalar"), "reads a scalar output"),
+            (Needs(signals=(AgainstReference(),)), "'kl' against a reference's logits"),
+        ],
+        ids=["readout", "signal"],
+    )
+    def test_needs_that_are_not_served_are_refused(
+        self, needs: Needs, words: str, tmp_path: Path
+    ) -> None:
+        method = dataclasses.replace(Method.of(lambda view: view.policy_chosen), needs=needs)
+        with pytest.raises(BadConfig, match=words):
+            train(tmp_path / "a", method=method)
 
     def test_a_function_is_a_method(self, tmp_path: Path) -> None:
         def my_loss(view: PairLogProbs) -> torch.Tensor:
@@ -514,6 +551,13 @@ class TestScore:
             assert row.chosen.sum() == pytest.approx(pw[i], abs=1e-4)
             assert row.rejected.sum() == pytest.approx(pl[i], abs=1e-4)
 
+    def test_bad_settings_are_refused(self) -> None:
+        for name in ("learning_rate", "limt"):
+            with pytest.raises(BadConfig, match=f"unknown setting '{name}'"):
+                collimate.score(policy(), HELD_OUT, word_tokenizer(), **{name: 1})
+        with pytest.raises(BadConfig, match="tokens_per_micro_batch"):
+            collimate.score(policy(), HELD_OUT, word_tokenizer(), tokens_per_micro_batch=0)
+
     def test_the_end_of_sequence_is_the_last_number(self) -> None:
         model, tokens = policy(), word_tokenizer()
         (row,) = collimate.score(model, self.ROWS[:1], tokens, device="cpu")
@@ -575,6 +619,39 @@ class TestFolder:
         run = train(tmp_path / "a", max_steps=3, trackers=("tensorboard",))
         written = b"".join(path.read_bytes() for path in run.folder.rglob("events.out.tfevents*"))
         assert written.count(b"reward_accuracy") == 3
+
+    def test_samples_keep_to_the_context(self, tmp_path: Path) -> None:
+        """The prompt is whole and the answer as long as there is room, not the other way round."""
+        rows = text_pairs(8, seed=2)
+        context = 28
+        model = policy(max_position_embeddings=context)
+        run = train(tmp_path / "a", model=model, data=rows, samples=3, max_steps=1, batch_size=2)
+        tokens = word_tokenizer()
+        for sample, row in zip(run.record["samples"], rows, strict=False):
+            assert sample["prompt"] == row["prompt"]
+            ids = tokens(row["prompt"], return_tensors="pt")["input_ids"]
+            out = policy().generate(
+                input_ids=ids, do_sample=False, max_new_tokens=context - ids.shape[1]
+            )
+            expected = tokens.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+            assert sample["before"] == expected
+
+    def test_progress_with_evaluations_within(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A bar within a bar."""
+        train(tmp_path / "a", progress=True, evaluation=HELD_OUT, evaluate_every=1, max_steps=2)
+        told = capsys.readouterr().err
+        assert re.search(r"training .* 2/2 left 0:00:00 loss \d\.\d{3} acc ", told)
+        assert "evaluating" in told
+
+    def test_what_a_run_was_given_is_in_its_record(self, tmp_path: Path) -> None:
+        other = saved(tmp_path / "other", seed=4)
+        record = train(tmp_path / "a", reference=other, max_steps=1).record
+        assert record["config"]["reference"] == str(other)
+        assert record["config"]["tokenizer"] == type(word_tokenizer()).__name__
+        assert record["reference"]["is_policy"] is False
+        assert train(tmp_path / "b", max_steps=1).record["reference"]["is_policy"] is True
 
     def test_an_occupied_folder_is_refused(self, tmp_path: Path) -> None:
         train(tmp_path / "a", max_steps=1)

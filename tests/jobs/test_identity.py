@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -62,6 +63,27 @@ def test_the_same_is_the_same(a: Any, b: Any) -> None:
 )  # fmt: skip
 def test_another_is_another(a: Any, b: Any) -> None:
     assert describe(a) != describe(b)
+
+
+SCALE = 2.0
+
+
+def helper(x: float) -> float:
+    return x * SCALE
+
+
+def through_a_helper(x: float) -> float:
+    return helper(x) + torch.tensor(0.0).item()
+
+
+@pytest.mark.parametrize("function", [helper, through_a_helper])
+def test_a_constant_of_the_functions_file_counts(
+    function: Callable[[float], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = describe(function)
+    assert describe(function) == before
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 3.0)
+    assert describe(function) != before
 
 
 def test_an_object_that_holds_itself_is_described() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from collimate import methods
-from collimate._checks import BadComposition, BadConfig
+from collimate._checks import BadConfig
 from collimate._types import PairLogProbs
 from collimate.compose import Method
 from collimate.divergences import alpha, forward_kl, jensen_shannon, reverse_kl
@@ -145,12 +145,11 @@ def test_first_loss_is_the_loss_of_equal_policies(method):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(
-    "extra", [alpha(2.0), alpha(3.0), None], ids=["alpha(2)", "alpha(3)", "none"]
+    "method",
+    [*PRESETS, methods.f_dpo(0.5, alpha(2.0)), methods.f_dpo(0.5, alpha(3.0))],
+    ids=attrgetter("name"),
 )
-@every
-def test_loss_and_gradient_are_finite_to_a_thousand_nats(method, extra, dtype):
-    if extra is not None:
-        method = methods.f_dpo(0.5, extra)
+def test_loss_and_gradient_are_finite_to_a_thousand_nats(method, dtype):
     u = torch.tensor([1000.0, -1000.0, 1000.0, -1000.0, 0.0], dtype=dtype)
     v = torch.tensor([1000.0, -1000.0, -1000.0, 1000.0, -1000.0], dtype=dtype)
     view = PairLogProbs(
@@ -208,8 +207,3 @@ def test_registered_presets_work_with_their_defaults_and_are_methods(name):
     assert method.name == name
     assert method.source
     assert len(method(pairs())) == 200
-
-
-def test_f_dpo_refuses_a_divergence_that_drops_answers():
-    with pytest.raises(BadComposition, match=r"alpha\(a\) with a >= 0"):
-        methods.f_dpo(0.1, alpha(-1.0))

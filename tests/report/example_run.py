@@ -171,6 +171,7 @@ def run_fields(name: str, steps: int) -> dict[str, Any]:
             "hash": "sha256:aa41b27de00913fc",
             "computed": 1480,
             "from_cache": 11320,
+            "is_policy": True,
             "first_step_max_log_ratio": 9.5e-7,
         },
         "evaluation": {

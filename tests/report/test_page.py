@@ -13,7 +13,7 @@ import plotly.graph_objects
 import pytest
 
 from collimate import report
-from collimate._checks import BadConfig, BadRun, MissingExtra
+from collimate._checks import BadRun, MissingExtra
 from collimate.report import RunRecord, _write
 from collimate.report._blocks import Prose, Table
 from collimate.report._figures import label
@@ -135,6 +135,45 @@ def test_a_loss_that_is_not_finite_is_said_and_drawn_as_a_gap(tmp_path: Path) ->
     assert figures["chart-loss"]["data"][0]["y"] == [0.7, None, 0.6]
 
 
+def test_an_evaluation_without_figures_raises_no_alarm(tmp_path: Path) -> None:
+    lines = [{"step": 1, "loss": 0.7}, {"step": 1, "evaluation": None}, {"step": 2, "loss": 0.6}]
+    run = record(tmp_path, metrics=lines)
+    assert "missing or not finite" not in report.render(run)
+    figures = {chart.identity: chart.figure for tab in tabs(run) for chart in tab.charts}
+    assert figures["chart-loss"]["data"][0]["y"] == [0.7, 0.6]
+
+
+def test_a_reference_that_is_another_model_is_no_start(tmp_path: Path) -> None:
+    """Its log-ratios are 20 nats off at the start; curve, circles and notes must not be."""
+    lines = [
+        {"step": step, "log_ratio_chosen": 20.0 - step, "log_ratio_rejected": 25.0 - 2 * step}
+        for step in range(1, 6)
+    ]
+    figures = {
+        "before": evaluation(0.5, 0.5, 20.0, 25.0),
+        "after": evaluation(0.5, 0.5, 16.0, 17.0),
+    }
+    run = record(tmp_path, metrics=lines, evaluation=figures, reference={"is_policy": False})
+    chart = next(c for tab in tabs(run) for c in tab.charts if c.identity == "chart-displacement")
+    drawn = {trace["name"]: trace["y"] for trace in chart.figure["data"]}
+    assert drawn["chosen"] == [0.0, -1.0, -2.0, -3.0, -4.0]
+    assert drawn["rejected"] == [0.0, -2.0, -4.0, -6.0, -8.0]
+    assert drawn["chosen, held-out"] == [0.0, -4.0]
+    assert drawn["rejected, held-out"] == [0.0, -8.0]
+    page = report.render(run)
+    assert "The reference is another model, and steps hold different pairs" in page
+    assert "need not be 0: the reference is another model" in page
+    assert "to the start of training" not in page
+    assert "start equal" not in page
+
+
+def test_a_reference_that_is_the_policy_is_the_start(tmp_path: Path) -> None:
+    page = report.render(record(tmp_path))
+    assert "Mean log-ratio of the given answers to the start of training" in page
+    assert "0 but for rounding: policy and reference start equal" in page
+    assert "another model" not in page
+
+
 def test_a_long_run_is_thinned_and_says_so(tmp_path: Path) -> None:
     lines = [{"step": s, "loss": 9.0 if s == 1_234 else 0.5} for s in range(1, 3_001)]
     run = record(tmp_path, metrics=lines)
@@ -172,18 +211,16 @@ def test_many_samples_are_cut_and_counted(tmp_path: Path) -> None:
 def test_the_report_lies_in_the_run_folder_or_where_asked(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", steps=2)
     assert report.write(folder) == folder / "report.html"
-    assert report.write([folder], tmp_path / "other.html") == tmp_path / "other.html"
+    assert report.write(folder, tmp_path / "other.html") == tmp_path / "other.html"
     assert (folder / "report.html").read_bytes() == (tmp_path / "other.html").read_bytes()
 
 
-def test_bad_places_and_several_folders_are_refused(tmp_path: Path) -> None:
+def test_bad_places_are_refused(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", steps=2)
     with pytest.raises(BadRun, match=r"is a folder; name a file, such as .*report.html"):
         report.write(folder, tmp_path)
     with pytest.raises(BadRun, match="does not exist; create it first"):
         report.write(folder, tmp_path / "absent" / "x.html")
-    with pytest.raises(BadConfig, match="a report shows one run, got 2 run folders"):
-        report.write([folder, folder])
 
 
 def test_a_failed_write_leaves_the_old_page_and_no_litter(

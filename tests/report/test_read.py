@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from collimate import report
 from collimate._checks import BadRun
-from tests.report.example_run import frontier, make_run, metric_lines
+from tests.report.example_run import frontier, make_run, metric_lines, run_fields
 
 
 def test_every_field_of_the_format_is_read(tmp_path: Path) -> None:
@@ -36,6 +37,46 @@ def test_every_field_of_the_format_is_read(tmp_path: Path) -> None:
     assert len(record.training) == 200
     assert [step for step, _ in record.evaluations] == [100]
     assert record.partial_lines == 0
+
+
+def test_each_part_holds_what_the_file_says(tmp_path: Path) -> None:
+    written = {**run_fields("one", 200), "frontier": frontier()}
+    record = report.load(make_run(tmp_path / "one", steps=200, frontier=frontier()))
+    for part, expected in (
+        (record.method, written["method"]),
+        (record.model, written["model"]),
+        (record.train_data, written["data"]["train"]),
+        (record.evaluation_data, written["data"]["evaluation"]),
+        (record.reference, written["reference"]),
+        (record.before, written["evaluation"]["before"]),
+        (record.after, written["evaluation"]["after"]),
+        (record.frontier, written["frontier"]),
+        *zip(record.samples, written["samples"], strict=True),
+    ):
+        assert part is not None
+        assert json.loads(json.dumps(asdict(part))) == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "own"),
+    [
+        ({"is_policy": True}, True),
+        ({"is_policy": False}, False),
+        ({}, True),  # a run of the time before another reference could be told
+        (None, True),
+    ],
+)
+def test_the_policy_starts_at_its_reference_unless_the_record_denies_it(
+    tmp_path: Path, reference: dict[str, bool] | None, own: bool
+) -> None:
+    assert report.load(make_run(tmp_path, steps=1, reference=reference)).starts_at_reference is own
+
+
+def test_an_evaluation_line_without_figures_is_no_training_line(tmp_path: Path) -> None:
+    lines = [{"step": 1, "loss": 0.7}, {"step": 1, "evaluation": None}, {"step": 2, "loss": 0.6}]
+    record = report.load(make_run(tmp_path, metrics=lines))
+    np.testing.assert_array_equal(record.training.step, [1, 2])
+    assert record.evaluations == ()
 
 
 def test_columns_are_the_logged_numbers_and_nan_where_absent(tmp_path: Path) -> None:
@@ -70,6 +111,12 @@ def test_a_run_that_has_only_begun_is_read(tmp_path: Path) -> None:
     assert (record.name, len(record.training), record.method) == (tmp_path.name, 0, None)
 
 
+def test_an_evaluation_without_figures_has_no_rows(tmp_path: Path) -> None:
+    after = report.load(make_run(tmp_path, steps=1, evaluation={"after": {}})).after
+    assert after is not None
+    assert (after.rows, after.loss, after.reward_accuracy_interval) == (0, None, None)
+
+
 def test_a_field_that_a_later_collimate_added_does_no_harm(tmp_path: Path) -> None:
     assert report.load(make_run(tmp_path, steps=2, colour="blue")).status == "finished"
 
@@ -90,6 +137,10 @@ def test_a_field_that_a_later_collimate_added_does_no_harm(tmp_path: Path) -> No
         (
             '{"schema_version": 1, "status": "running", "data": {"train": {"notes": [1]}}}',
             "field 'data.train.notes' must be a list of texts",
+        ),
+        (
+            '{"schema_version": 1, "status": "running", "reference": {"is_policy": "no"}}',
+            "field 'reference.is_policy' must be true, false or null, got 'no'",
         ),
         (
             '{"schema_version": 1, "status": "running", "frontier": {"points": [{"kl": 1}]}}',

@@ -90,6 +90,58 @@ def test_displacement_without_an_evaluation_comes_from_the_last_steps(tmp_path: 
     assert found.over == "the training pairs of the last 5 logged steps"
 
 
+OTHER = {"is_policy": False}  # the reference is another model, so log-ratios begin anywhere
+
+
+def test_displacement_against_another_model_is_the_change_of_held_out_log_probs(
+    tmp_path: Path,
+) -> None:
+    pair = before_after(evaluation(0.5, 0.5, 20.0, 25.0), evaluation(0.5, 0.5, 16.9, 17.2))
+    found = displacement(record(tmp_path, evaluation=pair, reference=OTHER))
+    assert found is not None
+    assert (found.chosen, found.rejected) == pytest.approx((-3.1, -7.8))
+    assert found.over == "held-out pairs"
+
+
+@pytest.mark.parametrize("after", [None, evaluation(0.5, 0.5, 16.9, 17.2)])
+def test_displacement_against_another_model_is_never_a_bare_log_ratio(
+    tmp_path: Path, after: Any
+) -> None:
+    lines = [
+        {"step": step, "log_ratio_chosen": 20 - step, "log_ratio_rejected": 25 - 2 * step}
+        for step in range(1, 21)
+    ]
+    pair = before_after(None, after)
+    found = displacement(record(tmp_path, metrics=lines, evaluation=pair, reference=OTHER))
+    assert found is not None
+    assert (found.chosen, found.rejected) == (-17.0, -34.0)  # steps 16 to 20, less step 1
+    assert found.over == (
+        "the training pairs of the last 5 logged steps, against those of the first"
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_one_step_against_another_model_says_nothing(tmp_path: Path, steps: int) -> None:
+    lines = [
+        {"step": step, "log_ratio_chosen": 20 - step, "log_ratio_rejected": 25 - 2 * step}
+        for step in range(1, steps + 1)
+    ]
+    nothing = before_after(None, None)
+    run = record(tmp_path, metrics=lines, evaluation=nothing, reference=OTHER)
+    found = displacement(run)
+    if steps == 1:
+        assert found is None
+        assert summary_lines(run)[1] == (
+            "nothing logged says how the chosen and rejected answers moved"
+        )
+    else:
+        assert found is not None
+        assert (found.chosen, found.rejected) == (-1.0, -2.0)
+        assert (
+            found.over == "the training pairs of the last logged step, against those of the first"
+        )
+
+
 def test_only_a_loss_that_sees_the_gap_alone_is_said_to(tmp_path: Path) -> None:
     run = record(tmp_path)
     assert run.method is not None

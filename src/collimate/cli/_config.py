@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from collimate._checks import BadConfig, nearest
-from collimate.cli._settings import Kind, Setting, settings
+from collimate.cli._settings import Setting, settings
 
 PLACES = ("model", "data", "out", "evaluation", "reference", "tokenizer")
 """Keys whose value is a path or a hub name."""
@@ -31,47 +29,27 @@ class Config:
 
 
 def read_config(path: Path) -> Config:
-    """The config in a TOML file, every key known and every value of its type.
+    """The config of `train` in a TOML file, every key known and every value of its type.
 
     `[method]` holds `name` and the method's parameters; `method = "dpo"` is short for the name
     alone. Errors: BadConfig with the file, the key, what was expected and what came.
     """
     content = _toml(path)
     method, parameters = _method(path, content.pop("method", None))
-    kinds = {setting.name: setting for setting in settings()}
-    kinds |= {name: Setting(name=name, kind="text", default=None) for name in PLACES}
-    values = {
-        key: _value(path, key, value, kinds, [*kinds, "method"]) for key, value in content.items()
-    }
+    kinds = {**settings(), **texts(*PLACES)}
+    values = {key: _value(path, key, content[key], kinds, also=["method"]) for key in content}
     return Config(values=values, method=method, parameters=parameters)
 
 
-def config_option() -> Any:
-    """`--config` of a command with fixed flags: the file's values become the flags' defaults."""
-    return typer.Option(
-        "--config",
-        metavar="FILE.toml",
-        help="the same names; flags win",
-        is_eager=True,
-        callback=_as_defaults,
-    )
+def read_values(path: Path | None, kinds: Mapping[str, Setting]) -> dict[str, Any]:
+    """The values in a TOML file by name, none without a file. Errors: as `read_config`."""
+    content = {} if path is None else _toml(path)
+    return {key: _value(Path(path or ""), key, content[key], kinds) for key in content}
 
 
-def _as_defaults(context: Any, path: Path | None) -> Path | None:
-    if path is not None and not context.resilient_parsing:
-        known = {setting.name: setting for setting in settings()}
-        kinds = {
-            name: known.get(name) or Setting(name=name, kind=_kind(option), default=None)
-            for option in context.command.params
-            if (name := option.name) not in (None, "config", "help")
-        }
-        content = _toml(path)
-        context.default_map = {key: _value(path, key, content[key], kinds) for key in content}
-    return path
-
-
-def _kind(option: Any) -> Kind:
-    return "flag" if getattr(option, "is_flag", False) else "text"
+def texts(*names: str) -> dict[str, Setting]:
+    """Keys that take a text."""
+    return {name: Setting(name=name, kind="text", default=None) for name in names}
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -107,11 +85,11 @@ def _method(path: Path, value: Any) -> tuple[str | None, dict[str, Any]]:
 
 
 def _value(
-    path: Path, key: str, value: Any, kinds: Mapping[str, Setting], known: Sequence[str] = ()
+    path: Path, key: str, value: Any, kinds: Mapping[str, Setting], also: Sequence[str] = ()
 ) -> Any:
     if key not in kinds:
         dashes = "; keys are written with underscores" if key.replace("-", "_") in kinds else ""
-        raise BadConfig(f"{path}: unknown key '{key}'{dashes or nearest(key, known or kinds)}")
+        raise BadConfig(f"{path}: unknown key '{key}'{dashes or nearest(key, [*kinds, *also])}")
     try:
         return kinds[key].parse(value)
     except ValueError as error:

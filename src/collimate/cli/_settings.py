@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 from collimate._checks import BadConfig, nearest
 from collimate.jobs.settings import FULL_LEARNING_RATE, LORA_LEARNING_RATE, TrainSettings
@@ -21,6 +22,7 @@ HELP: Mapping[str, str] = {
     "epochs": "passes over the data",
     "max_steps": "stop after so many steps, whatever --epochs says",
     "batch_size": "examples per step",
+    "format": "of the data file; auto goes by its name",
     "limit": "use only the first rows",
     "learning_rate": f"peak; unset: {FULL_LEARNING_RATE:g}, with LoRA {LORA_LEARNING_RATE:g}",
     "schedule": "of the learning rate after the warm-up",
@@ -114,25 +116,47 @@ _METAVARS: Mapping[str, str] = {
 }
 
 
-def settings() -> tuple[Setting, ...]:
-    """Every field of `TrainSettings`, in its order.
+def settings(*names: str) -> dict[str, Setting]:
+    """Fields of `TrainSettings` by name, in its order: those named, or all.
 
-    >>> {setting.name: setting.kind for setting in settings()}["batch_size"]
-    'whole'
+    >>> settings()["batch_size"].kind, list(settings("seed", "limit"))
+    ('whole', ['limit', 'seed'])
     """
     hints = get_type_hints(TrainSettings)
-    return tuple(
-        _setting(field.name, hints[field.name], field.default)
+    return {
+        field.name: _setting(field.name, hints[field.name], field.default)
         for field in fields(TrainSettings)
-        if field.default is not MISSING
-    )
+        if not names or field.name in names
+    }
 
 
-def check_choices(**texts: str) -> None:
-    """Errors: BadConfig for a setting whose value is not offered."""
-    known = {setting.name: setting for setting in settings()}
-    for name, text in texts.items():
-        known[name].read(text)
+def flags(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The flags among `names` that were given, read: an unset one is None, or an empty list."""
+    known, found = settings(), dict[str, Any]()
+    for name in names:
+        value = given[name]
+        if isinstance(value, str) and name in known:
+            found[name] = known[name].read(value)
+        elif value not in (None, []):
+            found[name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def require(command: str, values: Mapping[str, Any], *names: str) -> None:
+    """Errors: BadConfig unless each of the names has a value, by flag or config file."""
+    missing = [name for name in names if not values.get(name)]
+    if missing:
+        spelt = ", ".join(f"--{name}" for name in missing)
+        raise BadConfig(
+            f"{command} needs {spelt}: give {'it as a flag' if len(missing) == 1 else 'them as flags'} "
+            f'or as {", ".join(missing)} = "..." in the config file'
+        )
+
+
+def signature(options: Mapping[str, tuple[Any, Any]], *names: str) -> inspect.Signature:
+    """What typer reads of a command: its own options, and the settings named (or all)."""
+    own = [parameter(name, kind, info) for name, (kind, info) in options.items()]
+    return inspect.Signature([*own, *map(option, settings(*names).values())])
 
 
 def option(setting: Setting) -> inspect.Parameter:
@@ -153,7 +177,10 @@ def option(setting: Setting) -> inspect.Parameter:
 
 
 def parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
-    """A keyword of a command that typer reads; None unless given."""
+    """A keyword of a command that typer reads; None unless given, and arguments must be given."""
+    if isinstance(info, ArgumentInfo):
+        annotation = Annotated[kind, info]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
     )

@@ -5,64 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from collimate.cli._config import config_option
+from collimate.cli._config import read_values, texts
 from collimate.cli._output import table, write, write_json
-from collimate.cli._settings import HELP
+from collimate.cli._settings import Setting, flags, settings, signature
+from collimate.jobs.settings import CHECK_SETTINGS
 
 SHOWN_PER_REASON = 3
 
 
-def command(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="preference pairs", show_default=False)
-    ],
-    model: Annotated[
-        str | None, typer.Option(metavar="DIR", help="only its tokenizer and config are read")
-    ] = None,
-    tokenizer: Annotated[str | None, typer.Option(metavar="DIR", help="unset: the model's")] = None,
-    max_prompt: Annotated[int | None, typer.Option(help=HELP["max_prompt"])] = None,
-    max_answer: Annotated[int | None, typer.Option(help=HELP["max_answer"])] = None,
-    truncate_answers: Annotated[
-        bool, typer.Option("--truncate-answers", help=HELP["truncate_answers"])
-    ] = False,
-    limit: Annotated[int | None, typer.Option(help=HELP["limit"])] = None,
-    epochs: Annotated[float, typer.Option(help=HELP["epochs"])] = 1.0,
-    batch_size: Annotated[int, typer.Option(help=HELP["batch_size"])] = 32,
-    lora_rank: Annotated[int | None, typer.Option(help=HELP["lora_rank"])] = None,
-    tokens_per_micro_batch: Annotated[
-        int, typer.Option(help=HELP["tokens_per_micro_batch"])
-    ] = 1024,
-    config: Annotated[Path | None, config_option()] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help=HELP["trust_remote_code"])
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="everything found, as JSON")] = False,
-) -> int:
+_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "file": (str, typer.Argument(metavar="FILE", help="preference pairs", show_default=False)),
+    "config": (
+        Path,
+        typer.Option("--config", metavar="FILE.toml", help="the same names; flags win"),
+    ),
+    "model": (
+        str,
+        typer.Option("--model", metavar="DIR", help="only its tokenizer and config are read"),
+    ),
+    "tokenizer": (str, typer.Option("--tokenizer", metavar="DIR", help="unset: the model's")),
+    "json": (bool, typer.Option("--json", help="everything found, as JSON")),
+}
+
+
+def command(file: str, **given: Any) -> int:
     """What is in a data file: rows, lengths, truncations, duplicates, ties, length bias, bad rows.
 
     With --model also what training on it would take. Exit code 2 if any row is bad.
     """
-    del config  # its values have become defaults
+    switch = {"json": Setting(name="json", kind="flag", default=False)}
+    kinds = {**texts("model", "tokenizer"), **switch, **settings(*CHECK_SETTINGS)}
+    values = {**read_values(given["config"], kinds), **flags(given, kinds)}
+    json = values.pop("json", False)
+
     from collimate.jobs.check import check
 
-    checked = check(
-        file,
-        model,
-        tokenizer,
-        max_prompt=max_prompt,
-        max_answer=max_answer,
-        truncate_answers=truncate_answers,
-        limit=limit,
-        epochs=epochs,
-        batch_size=batch_size,
-        lora_rank=lora_rank,
-        tokens_per_micro_batch=tokens_per_micro_batch,
-        trust_remote_code=trust_remote_code,
-    )
+    checked = check(file, **values)
     if json:
         write_json(checked.to_json())
     else:
@@ -165,3 +147,8 @@ def _duration(seconds: int | float) -> str:
         if seconds >= length:
             return f"{seconds / length:.2g} {unit}"
     return f"{seconds:.2g} seconds"
+
+
+command.__signature__ = signature(  # pyright: ignore[reportFunctionMemberAccess]
+    _OPTIONS, *CHECK_SETTINGS
+)

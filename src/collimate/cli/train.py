@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import typer
 from collimate._checks import BadConfig, require_extra
 from collimate.cli._config import PLACES, Config, read_config
 from collimate.cli._output import write, write_json
-from collimate.cli._settings import option, parameter, settings
+from collimate.cli._settings import flags, require, settings, signature
 from collimate.cli._values import assignments, literal
 
 PACKAGES = ("transformers", "tokenizers", "accelerate", "peft", "safetensors", "rich", "psutil")
@@ -45,8 +44,8 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
         typer.Option("--reference", metavar="DIR", help="unset: the model as passed, frozen"),
     ),
     "tokenizer": (str, typer.Option("--tokenizer", metavar="DIR", help="unset: the model's")),
+    "json": (bool, typer.Option("--json", help="print the result as JSON on standard output")),
 }
-_JSON = typer.Option("--json", help="print the result as JSON on standard output")
 
 
 def command(**given: Any) -> int:
@@ -59,8 +58,8 @@ def command(**given: Any) -> int:
     than the file's leaves the file's parameters out.
     """
     config = Config() if given["config"] is None else read_config(given["config"])
-    values = {**config.values, **_set(given)}
-    _require_complete(values)
+    values = {**config.values, **flags(given, [*PLACES, *settings()])}
+    require("train", values, "model", "data", "out")
     for package in PACKAGES:
         require_extra(package, "train")
     if values.get("report", True):
@@ -100,28 +99,6 @@ def summary(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _set(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given: an unset one is None, or an empty list."""
-    found = {name: given[name] for name in PLACES if given[name] is not None}
-    for setting in settings():
-        value = given[setting.name]
-        if isinstance(value, str):
-            found[setting.name] = setting.read(value)
-        elif value not in (None, []):
-            found[setting.name] = tuple(value) if isinstance(value, list) else value
-    return found
-
-
-def _require_complete(values: Mapping[str, Any]) -> None:
-    missing = [name for name in ("model", "data", "out") if not values.get(name)]
-    if missing:
-        flags = ", ".join(f"--{name}" for name in missing)
-        raise BadConfig(
-            f"train needs {flags}: give {'it as a flag' if len(missing) == 1 else 'them as flags'} "
-            f'or as {", ".join(missing)} = "..." in the config file'
-        )
-
-
 def _method(config: Config, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and parameters: the file's, unless a flag names another method; flags win."""
     name = given["method"] or config.method or "dpo"
@@ -135,10 +112,4 @@ def _method(config: Config, given: Mapping[str, Any]) -> tuple[str, dict[str, An
     return name, {**parameters, **named}
 
 
-command.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
-    [
-        *(parameter(name, kind, info) for name, (kind, info) in _OPTIONS.items()),
-        *map(option, settings()),
-        parameter("json", bool, _JSON),
-    ]
-)
+command.__signature__ = signature(_OPTIONS)  # pyright: ignore[reportFunctionMemberAccess]

@@ -49,9 +49,9 @@ class Boundary:
     def space_after_end(self, segment: Segment, ids: list[int], ends: frozenset[int]) -> int:
         r"""How many of the last `ids` are white space that follows an end-of-sequence token.
 
-        >>> from collimate.data.tokenizer import ByteTokenizer
-        >>> Boundary(ByteTokenizer()).space_after_end(Segment("yes.\n", 1.0), [121, 46, 10],
-        ...                                           frozenset({46}))
+        >>> from collimate.data.tokenizer import CharacterTokenizer
+        >>> Boundary(CharacterTokenizer()).space_after_end(Segment("yes.\n", 1.0),
+        ...                                                [121, 46, 10], frozenset({46}))
         1
         """
         if not segment.text[-1:].isspace() or ends.isdisjoint(ids):

@@ -6,7 +6,7 @@ import math
 from numbers import Real
 
 from collimate.data.bad_rows import Reason, shown
-from collimate.data.rows import Row
+from collimate.data.row import Row
 
 KNOWN_NUMBERS = ("weight", "margin")
 """Columns that methods read: if one row has them, every row must."""

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from collimate._types import Example
 from collimate.data.assemble import Encoded, Pieces, assemble
 from collimate.data.bad_rows import BadRow, Reason
 from collimate.data.boundary import Boundary
 from collimate.data.columns import check_known, known_numbers, read_numbers
 from collimate.data.formats import Format, Kind, Parsed, parse
 from collimate.data.limits import Limits
-from collimate.data.rows import Row
+from collimate.data.row import Row
 from collimate.data.templates import Draft, lay_out
 from collimate.data.tokenizer import Edges, Tokenizer, encode_texts, find_edges
 
@@ -39,12 +38,12 @@ def encode(
     earlier one. The first readable row sets the format of all.
     Raises BadData for a tokenizer without an end or, with conversations, without a chat template.
 
-    >>> from collimate.data.rows import read_rows
-    >>> from collimate.data.tokenizer import ByteTokenizer
+    >>> from collimate.data.source import read_rows
+    >>> from collimate.data.tokenizer import CharacterTokenizer
     >>> rows = read_rows([{"prompt": "2+2?", "chosen": "4", "rejected": "5", "margin": 0.5}])
-    >>> (pair,) = encode(rows, ByteTokenizer())
+    >>> (pair,) = encode(rows, CharacterTokenizer())
     >>> pair.example.answers[0].ids.tolist(), pair.example.columns
-    ([52, 256], {'margin': 0.5})
+    ([52, 1114111], {'margin': 0.5})
     """
     edges = find_edges(tokenizer, end_ids)
     boundary = Boundary(tokenizer)
@@ -64,14 +63,6 @@ def encode(
             except BadRow as bad:
                 drafts.append(bad)
         yield from _tokenised(drafts, tokenizer, edges, boundary, limits or Limits())
-
-
-def examples(encoded: Iterable[Encoded | BadRow]) -> Iterator[Example]:
-    """The examples alone; the first bad row is raised."""
-    for entry in encoded:
-        if isinstance(entry, BadRow):
-            raise entry
-        yield entry.example
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Int
@@ -14,14 +14,10 @@ from collimate._types import Example
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Median and largest number of tokens."""
+    """Median and largest length."""
 
     median: float
     max: int
-
-    def to_json(self) -> dict[str, float]:
-        """As in `run.json`."""
-        return {"median": self.median, "max": self.max}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,24 +56,8 @@ class Facts:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
-        """DATA of the run record; what it has no field for is said in the notes."""
-        return {
-            "file": self.file,
-            "hash": self.hash,
-            "rows": self.rows,
-            "used": self.used,
-            "skipped": dict(self.skipped),
-            "format": self.format,
-            "prompt_tokens": self.prompt_tokens.to_json(),
-            "chosen_tokens": self.chosen_tokens and self.chosen_tokens.to_json(),
-            "rejected_tokens": self.rejected_tokens and self.rejected_tokens.to_json(),
-            "prompts_truncated": self.prompts_truncated,
-            "answers_truncated": self.answers_truncated,
-            "duplicates": self.duplicates,
-            "chosen_longer": self.chosen_longer,
-            "joint_tokenisation_differs": self.joint_tokenisation_differs,
-            "notes": list(self.notes),
-        }
+        """DATA of the run record."""
+        return asdict(self)
 
 
 def content_hash(examples: Iterable[Example]) -> str:

@@ -15,10 +15,12 @@ from typing import Any, BinaryIO, cast
 from collimate._checks import BadData
 from collimate.data.bad_rows import BadRow, Reason, shown
 from collimate.data.json_text import JsonProblem, parse_object, stream_list
-from collimate.data.rows import Row
+from collimate.data.row import Row
 
 # One of these must head a CSV file: a file whose first line is data has none of them.
 KNOWN_COLUMNS = ("chosen", "rejected", "prompt", "completion", "responses", "text", "messages")
+
+_LIST_HINT = "; to read a file that holds one JSON list: --format json (format='json')"
 
 
 def read_jsonl(path: Path, file: str) -> Iterator[Row | BadRow]:
@@ -51,7 +53,7 @@ def _json_row(raw: bytes, index: int, line: int, file: str) -> Row | BadRow:
         values = parse_object(text)
     except JsonProblem as problem:
         listed = index == 0 and text.lstrip().startswith("[")
-        hint = "; a file that holds one JSON list is read as format json" if listed else ""
+        hint = _LIST_HINT if listed else ""
         return row.bad(problem.field, problem.reason, f"{problem}{hint}")
     return Row(index=index, values=values, file=file, line=line)
 

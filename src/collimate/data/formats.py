@@ -9,7 +9,7 @@ from typing import Literal, cast
 from collimate._checks import nearest
 from collimate.data.bad_rows import Reason, shown
 from collimate.data.prompts import Content, Conversation, Message, split_common, split_repeated
-from collimate.data.rows import Row
+from collimate.data.row import Row
 
 Kind = Literal["preference", "thumbs"]
 SUPPORTED = (

@@ -59,7 +59,7 @@ def stream_list(
     if first != "[":
         raise BadData(
             f"{file}, line {text.line}: expected a JSON list of objects ([{{...}}, ...]), got "
-            f"{shown(text.rest(40))}; one object per line is format jsonl"
+            f"{shown(text.rest(40))}; to read one object per line: --format jsonl (format='jsonl')"
         )
     text.skip(1)
     if text.peek() != "]":

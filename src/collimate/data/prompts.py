@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from collimate.data.bad_rows import Reason, shown
-from collimate.data.rows import Row
+from collimate.data.row import Row
 
 Message = Mapping[str, Any]
 """One turn: "role" and "content" (both text), and whatever else the chat template reads."""

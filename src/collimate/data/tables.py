@@ -1,15 +1,15 @@
-"""Readers of typed tables: Parquet, `datasets` data sets, and the hub when it is asked for."""
+"""Readers of typed rows: Parquet, mappings, `datasets` data sets, the hub when it is asked for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from collimate._checks import BadData, require_extra
-from collimate.data.bad_rows import BadRow, Reason
-from collimate.data.rows import Row, read_mappings
+from collimate.data.bad_rows import BadRow, Reason, shown
+from collimate.data.row import Row
 
 _HUB = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<split>[^:]+))?")
 
@@ -34,7 +34,7 @@ def read_parquet(path: Path, file: str) -> Iterator[Row | BadRow]:
     except (ArrowException, OSError) as error:
         raise BadData(
             f"{file}: expected a Parquet file, got an error after {index} rows: {error}; write the "
-            "file again, or say its format"
+            "file again, or name its format, for example --format jsonl (format='jsonl')"
         ) from None
 
 
@@ -47,6 +47,21 @@ def _parquet_row(batch: Any, offset: int, index: int, file: str) -> Row | BadRow
         except UnicodeDecodeError as error:
             return row.bad(name, Reason.NOT_UTF8, f"expected UTF-8 text, got {error}")
     return Row(index=index, values=values, file=file)
+
+
+def read_mappings(rows: Iterable[object], file: str) -> Iterator[Row | BadRow]:
+    """Rows of any iterable of mappings; anything else in it is a bad row."""
+    for index, values in enumerate(rows):
+        if isinstance(values, Mapping):
+            columns = cast(Mapping[object, object], values)
+            if all(isinstance(column, str) for column in columns):
+                yield Row(index=index, values=cast(Mapping[str, object], columns), file=file)
+                continue
+        yield Row(index=index, values={}, file=file).bad(
+            None,
+            Reason.WRONG_TYPE,
+            f"expected a mapping of column name to value, got {shown(values)}",
+        )
 
 
 def is_dataset(source: object) -> bool:

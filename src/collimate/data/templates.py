@@ -10,7 +10,7 @@ from collimate._checks import BadData
 from collimate.data.bad_rows import Reason, shown
 from collimate.data.formats import Parsed
 from collimate.data.prompts import Content, Conversation
-from collimate.data.rows import Row
+from collimate.data.row import Row
 from collimate.data.tokenizer import Tokenizer
 
 

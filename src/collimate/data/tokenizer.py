@@ -1,10 +1,13 @@
-"""What the data layer uses of a tokenizer, and a tokenizer of bytes for data without a model."""
+"""What the data layer uses of a tokenizer, and a tokenizer for data without a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
 
 from collimate._checks import BadData
 
@@ -74,7 +77,7 @@ class Edges:
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, nothing added; each distinct text is tokenised once.
 
-    >>> encode_texts(ByteTokenizer(), ["hi", "hi"])
+    >>> encode_texts(CharacterTokenizer(), ["hi", "hi"])
     [[104, 105], [104, 105]]
     """
     distinct = list(dict.fromkeys(texts))
@@ -93,8 +96,8 @@ def find_edges(tokenizer: Tokenizer, end_ids: int | Iterable[int] | None = None)
     tokenizer's is the one appended, the first of `end_ids` where the tokenizer has none.
     Raises BadData if there is neither.
 
-    >>> find_edges(ByteTokenizer(), end_ids=[10, 13]).eos
-    256
+    >>> find_edges(CharacterTokenizer(), end_ids=[10, 13]).ends == {10, 13, 0x10FFFF}
+    True
     """
     given = [end_ids] if isinstance(end_ids, int) else list(end_ids or ())
     own = tokenizer.eos_token_id
@@ -129,26 +132,38 @@ def _prefix(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ByteTokenizer:
-    """One token per UTF-8 byte, id 256 for the end: lengths of data before any model is chosen.
+class CharacterTokenizer:
+    """One token per character, its code point: lengths of data before any model is chosen.
 
-    A conversation is laid out as "role: content" lines.
+    It begins a text with a token of its own, as many do, so that an empty prompt is left for the
+    model's tokenizer to judge. Beginning and end are U+10FFFE and U+10FFFF, which are no characters.
+    A conversation is laid out as "role: content" lines, the assistant's with their end.
 
-    >>> ByteTokenizer()(["ab"])["input_ids"]
+    >>> CharacterTokenizer()(["ab"], add_special_tokens=False)["input_ids"]
     [[97, 98]]
     """
 
-    name_or_path: str = "bytes"
-    bos_token_id: int | None = None
-    eos_token_id: int | None = 256
+    name_or_path: str = "characters"
+    bos_token_id: int = 0x10FFFE
+    eos_token_id: int = 0x10FFFF
     unk_token_id: int | None = None
     chat_template: str | None = "role: content"
 
     def __call__(
         self, text: list[str], *, add_special_tokens: bool = True, verbose: bool = True
     ) -> Mapping[str, Any]:
-        """UTF-8 bytes of each text."""
-        return {"input_ids": [list(part.encode("utf-8")) for part in text]}
+        """Code points of each text."""
+        begin = [self.bos_token_id] if add_special_tokens else []
+        return {"input_ids": [[*begin, *map(ord, part)] for part in text]}
+
+    def decode(self, ids: Int[np.ndarray, " token"]) -> str:
+        """The text of `ids`, without beginning and end.
+
+        >>> CharacterTokenizer().decode(np.array([0x10FFFE, 97, 98, 0x10FFFF]))
+        'ab'
+        """
+        edges = (self.bos_token_id, self.eos_token_id)
+        return "".join(chr(i) for i in ids.tolist() if i not in edges)
 
     def apply_chat_template(
         self,
@@ -158,5 +173,9 @@ class ByteTokenizer:
         add_generation_prompt: bool = False,
     ) -> Any:
         """The turns one after the other, as text."""
-        turns = "".join(f"{turn['role']}: {turn['content']}\n" for turn in conversation)
+        ends = {"assistant": chr(self.eos_token_id)}
+        turns = "".join(
+            f"{turn['role']}: {turn['content']}{ends.get(turn['role'], '')}\n"
+            for turn in conversation
+        )
         return turns + ("assistant: " if add_generation_prompt else "")

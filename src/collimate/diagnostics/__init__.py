@@ -1,7 +1,6 @@
 """Read-only measurements of log-probs."""
 
 from collimate.diagnostics.intervals import bootstrap_mean as bootstrap_mean
-from collimate.diagnostics.preferences import PairStatistics as PairStatistics
 from collimate.diagnostics.preferences import pair_statistics as pair_statistics
 
-__all__ = ["PairStatistics", "bootstrap_mean", "pair_statistics"]
+__all__ = ["bootstrap_mean", "pair_statistics"]

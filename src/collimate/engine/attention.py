@@ -40,11 +40,11 @@ class SharedRow:
     """One row of examples whose answers share their prompts, cut into pieces once per forward pass.
 
     lengths: of the pieces, which cover the row in order. A piece is a prompt, an answer, or a
-    run of short examples.
+    run of short examples, of at most `together` tokens.
     """
 
-    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        self._groups, self._device = attended_together(spans), device
+    def __init__(self, spans: Sequence[Span], device: torch.device, together: int) -> None:
+        self._groups, self._device = attended_together(spans, together), device
         self._blocks: dict[int | None, list[Block]] = {}
         self.lengths = [length for group in self._groups for length in _pieces(group)]
 
@@ -177,11 +177,11 @@ def _pieces(group: Sequence[Span]) -> list[int]:
     return [group[0].prompt[1], *(size for _, size in group[0].answers)]
 
 
-def attended_together(spans: Sequence[Span]) -> list[list[Span]]:
-    """Runs of neighbours that are at most `TOGETHER` tokens in all."""
+def attended_together(spans: Sequence[Span], most: int) -> list[list[Span]]:
+    """Runs of neighbours that are at most `most` tokens in all."""
     groups: list[list[Span]] = []
     for span in spans:
-        if groups and _end(span) - groups[-1][0].prompt[0] <= TOGETHER:
+        if groups and _end(span) - groups[-1][0].prompt[0] <= most:
             groups[-1].append(span)
         else:
             groups.append([span])

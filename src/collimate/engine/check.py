@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
-from collimate.engine.attention import TOGETHER, attended_together
 from collimate.engine.model import LogProbModel, causal_model, context_of, vocabulary_of
 from collimate.engine.packing import Packed, pack_plain, pack_shared
+from collimate.engine.runtime import is_out_of_memory
 
 _SAMPLED = 4096  # gradient entries compared per parameter
 
@@ -76,7 +76,7 @@ def check_layout(model: nn.Module, *, longest: int, gradients: bool = True) -> L
         )
     try:
         got, slopes = _measure_engine(
-            LogProbModel(model, shared=True), pack_shared(probe), gradients
+            LogProbModel(model, shared=True, together=_TOGETHER), pack_shared(probe), gradients
         )
     except (
         TypeError,
@@ -86,6 +86,8 @@ def check_layout(model: nn.Module, *, longest: int, gradients: bool = True) -> L
         KeyError,
         NotImplementedError,
     ) as error:
+        if is_out_of_memory(error):
+            raise
         # Whatever an architecture raises on arguments it does not know, the plain layout serves it.
         reason = f"the architecture does not take rows with shared prompts ({type(error).__name__})"
         return LayoutCheck(
@@ -129,38 +131,32 @@ def require_readable(model: nn.Module, examples: Sequence[Example]) -> None:
             )
 
 
+_TOGETHER = 12  # tokens attended together in the probe, which thus shows both ways in few
+
+
 def _probe(model: nn.Module, longest: int) -> tuple[Example, ...]:
     window = getattr(causal_model(model).config, "sliding_window", None) or 0
     vocabulary = vocabulary_of(model)
     length = max(8, min(window + 8, longest - 8))
     generator = np.random.default_rng(0)
 
-    def ids(n: int) -> np.ndarray:
-        return generator.integers(0, vocabulary, n)
-
     def example(prompt: int, *answers: int) -> Example:
-        return Example(
-            prompt=ids(prompt), answers=tuple(Answer(ids=ids(n)) for n in answers), row=0
-        )
+        ids = [generator.integers(0, vocabulary, n) for n in (prompt, *answers)]
+        return Example(prompt=ids[0], answers=tuple(Answer(ids=i) for i in ids[1:]), row=0)
 
-    probe = [example(max(3, min(TOGETHER, longest) - 11), 8, 3), example(length, 5, 7)]
-    while not _both_ways(probe):
-        probe.append(example(3, 4, 1, 6))
-    return tuple(probe)
-
-
-def _both_ways(probe: Sequence[Example]) -> bool:
-    """Whether some example is attended on its own and some are attended together."""
-    alone = [len(group) == 1 for group in attended_together(pack_shared(probe).spans or ())]
-    return any(alone) and not all(alone)
+    return example(8, 4, 3), example(length, 5, 7), example(3, 2, 1), example(2, 1, 2, 1)
 
 
 def _measure_model(
     model: nn.Module, probe: Sequence[Example], gradients: bool
 ) -> tuple[Float[Tensor, " token"], dict[str, Tensor]]:
-    """Log-probs and sampled gradients by the model's own logits, one answer at a time, unpadded."""
+    """Log-probs by the model's own logits, one answer at a time, unpadded; sampled gradients.
+
+    Gradients are those of one padded forward pass: a pass for each answer would fill every weight's
+    gradient anew.
+    """
     device = causal_model(model).device
-    with _probing(model, gradients):
+    with _probing(model, gradients=False):
         parts: list[Tensor] = []
         for example in probe:
             for answer in example.answers:
@@ -168,11 +164,24 @@ def _measure_model(
                     torch.from_numpy(np.concatenate((example.prompt, answer.ids))).long().to(device)
                 )
                 logits = _logits(model, row[None], len(answer.ids) + 1)[0, :-1]
-                logits = logits if logits.dtype == torch.float64 else logits.float()
-                target = row[len(example.prompt) :, None]
-                parts.append(logits.log_softmax(-1).gather(1, target).squeeze(1))
-        values = torch.cat(parts)
-        return values.detach(), _slopes(model, values)
+                parts.append(_chosen(logits, row[len(example.prompt) :]))
+    if not gradients:
+        return torch.cat(parts), {}
+    with _probing(model, gradients=True):
+        packed = pack_plain(probe).to(device)
+        assert packed.filled is not None
+        logits = model(
+            input_ids=packed.ids, attention_mask=packed.filled.long(), use_cache=False
+        ).logits
+        values = _chosen(logits.flatten(0, 1)[packed.select], packed.target)
+        return torch.cat(parts), _slopes(model, values)
+
+
+def _chosen(
+    logits: Float[Tensor, "token vocab"], target: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return logits.log_softmax(-1).gather(1, target[:, None]).squeeze(1)
 
 
 def _logits(model: nn.Module, ids: Tensor, last: int) -> Float[Tensor, "row last vocab"]:
@@ -185,13 +194,13 @@ def _logits(model: nn.Module, ids: Tensor, last: int) -> Float[Tensor, "row last
 def _measure_engine(
     engine: LogProbModel, packed: Packed, gradients: bool
 ) -> tuple[Float[Tensor, " token"], dict[str, Tensor]]:
-    with _probing(engine.model, gradients):
+    with _probing(engine.model, gradients=gradients):
         (values,) = engine(packed.to(causal_model(engine.model).device))
         return values.detach(), _slopes(engine.model, values)
 
 
 @contextmanager
-def _probing(model: nn.Module, gradients: bool) -> Iterator[None]:
+def _probing(model: nn.Module, *, gradients: bool) -> Iterator[None]:
     """Run in eval mode; mode and gradients of the model are left as they were."""
     training, kept = model.training, [(p, p.grad) for p in model.parameters()]
     model.eval().zero_grad(set_to_none=True)

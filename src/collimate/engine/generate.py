@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -21,20 +20,21 @@ def greedy_samples(
     *,
     max_tokens: int = 64,
 ) -> list[str]:
-    """The greedy continuation of each example's prompt, one at a time, so that none changes another."""
+    """The greedy continuation of each example's prompt, one at a time, so that none changes another.
+
+    At most `max_tokens`, and no more than the model's context has room for.
+    """
     causal = causal_model(model)
     context = context_of(causal)
     texts: list[str] = []
     for example in examples:
-        prompt = (
-            example.prompt if context is None else example.prompt[-max(1, context - max_tokens) :]
-        )
-        ids = torch.from_numpy(np.ascontiguousarray(prompt)).long()[None].to(causal.device)
+        ids = torch.from_numpy(example.prompt).long()[None].to(causal.device)
+        room = max_tokens if context is None else min(max_tokens, context - ids.shape[1])
         with torch.inference_mode():
             out = model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
-                max_new_tokens=max_tokens,
+                max_new_tokens=room,
                 do_sample=False,
                 pad_token_id=0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
                 eos_token_id=sorted(end_ids(causal, tokenizer)) or None,

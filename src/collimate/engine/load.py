@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -24,7 +26,8 @@ Tokenizer = PreTrainedTokenizerBase
 """Any transformers tokenizer."""
 
 _HUB = "hub:"
-_LOAD_ERRORS = (
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+LOAD_ERRORS = (
     OSError,
     ValueError,
     KeyError,
@@ -33,6 +36,17 @@ _LOAD_ERRORS = (
     TypeError,
     SafetensorError,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where weights or a tokenizer come from; only `hub:owner/name` may reach the network."""
+
+    name: str
+    local: bool
+
+    def __str__(self) -> str:
+        return self.name if self.local else _HUB + self.name
 
 
 def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False) -> nn.Module:
@@ -46,7 +60,10 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
     if isinstance(model, nn.Module):
         causal_model(model)
         return model
-    place = _place(model)
+    return _load(place_of(model), trust_remote_code=trust_remote_code)
+
+
+def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
     try:
         if place.local and (Path(place.name) / "adapter_config.json").exists():
             return _load_adapter(Path(place.name), trust_remote_code=trust_remote_code)
@@ -57,9 +74,9 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
             local_files_only=place.local,
             trust_remote_code=trust_remote_code,
         )
-    except _LOAD_ERRORS as error:  # whatever transformers raises on a folder that holds no model
+    except LOAD_ERRORS as error:  # whatever transformers raises on a folder that holds no model
         raise BadModel(
-            f"cannot load a causal language model from '{model}': {_first_line(error)}"
+            f"cannot load a causal language model from '{place}': {first_line(error)}"
         ) from error
 
 
@@ -69,13 +86,7 @@ def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
             f"the adapter folder '{folder}' has no adapter_model.safetensors: weights are read from "
             "safetensors only; save the adapter again with a current peft"
         )
-    config = LoraConfig.from_pretrained(str(folder))
-    if not config.base_model_name_or_path:
-        raise BadModel(
-            f"the adapter in '{folder}' does not say which model it belongs to: write that model's "
-            "folder as base_model_name_or_path into its adapter_config.json"
-        )
-    base = load_model(config.base_model_name_or_path, trust_remote_code=trust_remote_code)
+    base = _load(base_of(folder), trust_remote_code=trust_remote_code)
     with _quiet_peft():
         return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
 
@@ -107,14 +118,14 @@ def load_tokenizer(
         )
     if not source:
         raise BadModel("a model given as an object needs its tokenizer too: pass tokenizer=...")
-    place = _place(source)
+    place = place_of(source)
     try:
         return AutoTokenizer.from_pretrained(
             place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
         )
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise BadModel(
-            f"cannot load a tokenizer from '{source}': {_first_line(error)}; give one with --tokenizer "
+            f"cannot load a tokenizer from '{source}': {first_line(error)}; give one with --tokenizer "
             "(tokenizer=...)"
         ) from error
 
@@ -135,8 +146,9 @@ def save_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
         tokenizer.save_pretrained(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
-    except OSError as error:
-        raise BadRun(f"cannot write the model to {folder}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:  # the latter where a disk is full
+        reason = getattr(error, "strerror", None) or error
+        raise BadRun(f"cannot write the model to {folder}: {reason}") from error
 
 
 def quiet() -> None:
@@ -153,11 +165,7 @@ def add_lora(model: nn.Module, *, rank: int, alpha: int | None = None) -> nn.Mod
     """
     if rank < 1:
         raise BadConfig(f"lora_rank must be at least 1, got {rank}")
-    if isinstance(model, PeftModel):
-        raise BadConfig(
-            "the model already has an adapter: train that one (leave out lora_rank), or merge it "
-            "first with `collimate export --merge`"
-        )
+    require_no_adapter(model)
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank if alpha is None else alpha,
@@ -167,6 +175,15 @@ def add_lora(model: nn.Module, *, rank: int, alpha: int | None = None) -> nn.Mod
     )
     with _quiet_peft():
         return get_peft_model(model, config)
+
+
+def require_no_adapter(model: nn.Module) -> None:
+    """Errors: BadConfig if the model has one."""
+    if isinstance(model, PeftModel):
+        raise BadConfig(
+            "the model already has an adapter: train that one (leave out lora_rank), or merge it "
+            "first with `collimate export --merge`"
+        )
 
 
 def end_ids(model: nn.Module, tokenizer: Tokenizer) -> frozenset[int]:
@@ -181,25 +198,45 @@ def _ids(value: Any) -> frozenset[int]:
     return frozenset([value] if isinstance(value, int) else value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where weights or a tokenizer come from; only `hub:owner/name` may reach the network."""
+def base_of(adapter: Path) -> Place:
+    """Where the base model of an adapter folder is: a folder, or the local cache of the hub.
 
-    name: str
-    local: bool
+    Errors: BadModel if the adapter does not say.
+    """
+    try:
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        name = str(config["base_model_name_or_path"] or "")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(
+            f"{adapter / 'adapter_config.json'} cannot be read: {first_line(error)}; export the "
+            "adapter again"
+        ) from error
+    if not name:
+        raise BadModel(
+            f"the adapter in '{adapter}' does not say which model it belongs to: write that model's "
+            "folder as base_model_name_or_path into its adapter_config.json"
+        )
+    if not Path(name).is_dir() and not _HUB_NAME.fullmatch(name):
+        raise BadModel(
+            f"the adapter in '{adapter}' belongs to the model folder '{name}', which is not there: put "
+            "it back, or write its new place as base_model_name_or_path into adapter_config.json"
+        )
+    return Place(name, local=True)
 
 
-def _place(source: str | Path) -> _Place:
+def place_of(source: str | Path) -> Place:
+    """A folder, or a name after `hub:`. Errors: BadModel for what is neither."""
     text = str(source)
     if text.startswith(_HUB):
-        return _Place(text.removeprefix(_HUB), local=False)
+        return Place(text.removeprefix(_HUB), local=False)
     if not Path(text).is_dir():
         raise BadModel(
             f"there is no model folder '{text}': check the path; for a model on the hub write "
             f"{_HUB}owner/name"
         )
-    return _Place(text, local=True)
+    return Place(text, local=True)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its type where it says nothing."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

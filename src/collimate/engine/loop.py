@@ -64,6 +64,7 @@ def run_steps(
     """
     state = start
     parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer.zero_grad(set_to_none=True)  # of a model object that was trained elsewhere
     while state.step < plan.steps:
         began = time.perf_counter()
         chosen = plan.step(state.step)

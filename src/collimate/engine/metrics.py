@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,14 @@ from collimate.engine.evaluate import Rows
 from collimate.engine.objective import objective_value, view_of
 from collimate.engine.packing import step_batch
 
-_COUNTS = {"linear_continuation"}
-
 
 def step_metrics(objective: Objective, batch: Batch, states: Sequence[State]) -> dict[str, float]:
-    """Means over the step's pairs (nats), and the counts that methods report."""
-    numbers = {name: value.mean().item() for name, value in _pair_columns(batch).items()}
+    """Means over the step's pairs (nats), and counts of what methods report as true or false."""
+    numbers = {name: value.mean().item() for name, value in pair_statistics(batch.pairs()).items()}
     for part, state in zip(objective.parts, states, strict=True):
         measured = part.method.measure(view_of(batch, part.method.needs), state)
         for name, value in measured.items():
-            numbers[name] = (value.sum() if name in _COUNTS else value.mean()).item()
+            numbers[name] = (value.sum() if value.dtype is torch.bool else value.mean()).item()
     return numbers
 
 
@@ -40,30 +38,16 @@ def evaluation(
 ) -> dict[str, Any]:
     """EVAL of docs/run-folder.md: means over held-out pairs, accuracies with 95 % intervals by prompt."""
     batch = step_batch(examples, _flat(policy), None if reference is None else _flat(reference))
-    columns = _pair_columns(batch)
     groups = [example.prompt.tobytes() for example in examples]
     record: dict[str, Any] = {
         "rows": len(examples),
         "loss": objective_value(objective, batch, states).item(),
     }
-    for name, value in columns.items():
+    for name, value in pair_statistics(batch.pairs()).items():
         record[name] = value.mean().item()
         if name.endswith("_accuracy"):
             record[f"{name}_interval"] = list(bootstrap_mean(value.double().numpy(), groups))
     return record
-
-
-def _pair_columns(batch: Batch) -> Mapping[str, Float[Tensor, " pair"]]:
-    pairs = pair_statistics(batch.pairs())
-    columns = {
-        "likelihood_accuracy": pairs.likelihood_correct,
-        "reward_accuracy": pairs.reward_correct,
-        "log_prob_chosen": pairs.log_prob_chosen,
-        "log_prob_rejected": pairs.log_prob_rejected,
-        "log_ratio_chosen": pairs.log_ratio_chosen,
-        "log_ratio_rejected": pairs.log_ratio_rejected,
-    }
-    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _flat(rows: Rows) -> Float[Tensor, " token"]:

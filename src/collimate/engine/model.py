@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from collimate._checks import BadModel
 from collimate.axes import Signal
+from collimate.engine import attention
 from collimate.engine.attention import SharedRow, shared_attention_in
 from collimate.engine.head import Readout, head_signals
 from collimate.engine.packing import Packed
@@ -29,10 +30,11 @@ class LogProbModel(nn.Module):
     Errors: BadModel for a model without a separate backbone and output head.
     """
 
-    def __init__(self, model: nn.Module, *, shared: bool) -> None:
+    def __init__(self, model: nn.Module, *, shared: bool, together: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.shared = shared
+        self.together = attention.TOGETHER if together is None else together
         causal = causal_model(model)
         backbone: Any = causal.base_model
         head: Any = causal.get_output_embeddings()
@@ -74,7 +76,7 @@ class LogProbModel(nn.Module):
             context = nullcontext()
         else:
             arguments["position_ids"] = packed.positions
-            arguments["collimate_row"] = SharedRow(packed.spans, packed.ids.device)
+            arguments["collimate_row"] = SharedRow(packed.spans, packed.ids.device, self.together)
             context = shared_attention_in(backbone.config)
         with context:
             return backbone(**arguments).last_hidden_state

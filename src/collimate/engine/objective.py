@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from collimate._types import Batch, View
-from collimate.axes import Method, Needs, State
+from collimate.axes import Needs, State
 from collimate.compose import Objective
 
 Denominators = Mapping[tuple[int, str], Float[Tensor, ""]]
@@ -50,18 +48,14 @@ def objective_value(
 
 
 def denominators_of(objective: Objective, batch: Batch, states: Sequence[State]) -> Denominators:
-    """Σ weight of each term over the step, from data alone: the policy is replaced by a stand-in.
+    """Σ weight of each term over the step: of its data alone, whatever the log-probs are.
 
     Weights never depend on the policy, so they are known before the first forward pass.
     """
-    stand_in = torch.full_like(batch.log_prob, -1.0) if batch.reference is None else batch.reference
-    data = replace(
-        batch, log_prob=stand_in.detach(), signals=dict.fromkeys(batch.signals, stand_in)
-    )
     return {
         (i, name): term.weight.detach().sum()
         for i, part in enumerate(objective.parts)
-        for name, term in part.method.terms(view_of(data, part.method.needs), states[i]).items()
+        for name, term in part.method.terms(view_of(batch, part.method.needs), states[i]).items()
     }
 
 
@@ -86,8 +80,3 @@ def needs_reference(objective: Objective) -> bool:
 def couples_batch(objective: Objective) -> bool:
     """Whether any part's units depend on each other."""
     return any(part.method.needs.couples == "batch" for part in objective.parts)
-
-
-def methods_of(objective: Objective) -> list[Method]:
-    """The methods of the parts."""
-    return [part.method for part in objective.parts]

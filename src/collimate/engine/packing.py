@@ -27,21 +27,8 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Owners:
-    """Who owns which answer token, and what the data says of it; the fields are those of `Batch`."""
-
-    sequence: Int[Tensor, " token"]
-    example: Int[Tensor, " sequence"]
-    label: Float[Tensor, " sequence"]
-    score: Float[Tensor, " sequence"]
-    role: Int[Tensor, " sequence"]
-    token_weight: Float[Tensor, " token"]
-    columns: Mapping[str, Float[Tensor, " example"]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Packed:
-    """What one forward pass reads, and who owns its answer tokens.
+    """What one forward pass reads.
 
     ids, positions: [row, width]. filled: real tokens, None where every one is. spans: None in the
     plain layout. select: flat index of the position that predicts each answer token. target: the
@@ -54,7 +41,6 @@ class Packed:
     spans: tuple[Span, ...] | None
     select: Int[Tensor, " token"]
     target: Int[Tensor, " token"]
-    owners: Owners
 
     def to(self, device: torch.device) -> Packed:
         """The same on `device`."""
@@ -65,15 +51,6 @@ class Packed:
         }
         return replace(self, **moved)
 
-    def batch(
-        self,
-        log_prob: Float[Tensor, " token"],
-        reference: Float[Tensor, " token"] | None = None,
-        signals: Mapping[str, Float[Tensor, " token"]] | None = None,
-    ) -> Batch:
-        """The ragged record that methods see, in the dtype of `log_prob`."""
-        return _batch(self.owners, log_prob, reference, signals)
-
 
 def step_batch(
     examples: Sequence[Example],
@@ -81,25 +58,29 @@ def step_batch(
     reference: Float[Tensor, " token"] | None = None,
     signals: Mapping[str, Float[Tensor, " token"]] | None = None,
 ) -> Batch:
-    """The batch of examples whose token values are known: one flat column each, in their order."""
-    return _batch(_owners(examples), log_prob, reference, signals)
+    """The ragged record of examples whose token values are known: one flat column each, in order.
 
-
-def _batch(
-    owners: Owners,
-    log_prob: Float[Tensor, " token"],
-    reference: Float[Tensor, " token"] | None,
-    signals: Mapping[str, Float[Tensor, " token"]] | None,
-) -> Batch:
+    In the dtype of `log_prob`, on its device.
+    """
     dtype, device = log_prob.dtype, log_prob.device
+    answers = [answer for example in examples for answer in example.answers]
+    lengths = torch.tensor([len(answer.ids) for answer in answers])
+    counts = torch.tensor([len(example.answers) for example in examples])
+    names = sorted({name for example in examples for name in example.columns})
+
+    def column(values: Sequence[float | int | None]) -> Float[Tensor, " unit"]:
+        known = [float("nan") if value is None else float(value) for value in values]
+        return torch.tensor(known, dtype=torch.float64).to(device, dtype)
+
+    weights = np.concatenate(list(map(token_weights, answers)))
     return Batch(
-        sequence=owners.sequence.to(device),
-        example=owners.example.to(device),
-        label=owners.label.to(device, dtype),
-        score=owners.score.to(device, dtype),
-        role=owners.role.to(device),
-        token_weight=owners.token_weight.to(device, dtype),
-        columns={name: value.to(device, dtype) for name, value in owners.columns.items()},
+        sequence=torch.repeat_interleave(torch.arange(len(answers)), lengths).to(device),
+        example=torch.repeat_interleave(torch.arange(len(examples)), counts).to(device),
+        label=column([answer.label for answer in answers]),
+        score=column([answer.score for answer in answers]),
+        role=torch.tensor([int(answer.role) for answer in answers]).to(device),
+        token_weight=torch.from_numpy(weights).to(device, dtype),
+        columns={name: column([e.columns.get(name) for e in examples]) for name in names},
         log_prob=log_prob,
         reference=reference,
         signals=signals or {},
@@ -135,7 +116,6 @@ def pack_shared(examples: Sequence[Example]) -> Packed:
         spans=tuple(spans),
         select=torch.from_numpy(np.concatenate(select)).long(),
         target=_targets(examples),
-        owners=_owners(examples),
     )
 
 
@@ -160,7 +140,6 @@ def pack_plain(examples: Sequence[Example]) -> Packed:
         spans=None,
         select=torch.from_numpy(np.concatenate(select)).long(),
         target=_targets(examples),
-        owners=_owners(examples),
     )
 
 
@@ -168,31 +147,8 @@ def _targets(examples: Sequence[Example]) -> Int[Tensor, " token"]:
     return torch.from_numpy(np.concatenate([a.ids for e in examples for a in e.answers])).long()
 
 
-def _owners(examples: Sequence[Example]) -> Owners:
-    answers = [answer for example in examples for answer in example.answers]
-    lengths = torch.tensor([len(answer.ids) for answer in answers])
-    names = sorted({name for example in examples for name in example.columns})
-    return Owners(
-        sequence=torch.repeat_interleave(torch.arange(len(answers)), lengths),
-        example=torch.repeat_interleave(
-            torch.arange(len(examples)), torch.tensor([len(e.answers) for e in examples])
-        ),
-        label=_column([answer.label for answer in answers]),
-        score=_column([answer.score for answer in answers]),
-        role=torch.tensor([int(answer.role) for answer in answers]),
-        token_weight=torch.from_numpy(np.concatenate([_weights(answer) for answer in answers])),
-        columns={
-            name: _column([example.columns.get(name) for example in examples]) for name in names
-        },
-    )
-
-
-def _column(values: Sequence[float | int | None]) -> Float[Tensor, " unit"]:
-    known = [float("nan") if value is None else float(value) for value in values]
-    return torch.tensor(known, dtype=torch.float64)
-
-
-def _weights(answer: Answer) -> Float[np.ndarray, " token"]:
+def token_weights(answer: Answer) -> Float[np.ndarray, " token"]:
+    """Weight of each token in the answer's sum: 1 unless the data says otherwise."""
     if answer.token_weight is None:
         return np.ones(len(answer.ids))
     return answer.token_weight.astype(np.float64)

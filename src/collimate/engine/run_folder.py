@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from collimate._checks import BadRun
+from collimate._files import write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -29,7 +30,7 @@ class RunFolder:
         self.bad_rows_path = path / "bad_rows.jsonl"
 
     def require_new(self) -> None:
-        """Errors: BadRun if the folder holds a run or other files."""
+        """Errors: BadRun if the folder holds a run or other files, or cannot be made."""
         if self.record_path.exists():
             raise BadRun(
                 f"{self.path} already holds a run: continue it with --resume (resume=True), or "
@@ -37,6 +38,9 @@ class RunFolder:
             )
         if self.path.exists() and (not self.path.is_dir() or self._names() - _BEFORE_RECORD):
             raise BadRun(f"{self.path} is not an empty folder: choose a new one for the run")
+        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise BadRun(f"cannot write to {self.path}: {there} is no folder you can write to")
 
     def _names(self) -> set[str]:
         return {path.name for path in self.path.iterdir()}
@@ -117,13 +121,3 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     if text:
         write_atomically(path, text.encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 
-from collimate._checks import BadConfig, MissingExtra, nearest
+from collimate._checks import BadConfig, MissingExtra, OutOfMemory, nearest
 
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -73,6 +73,27 @@ class Runtime:
     def end(self) -> None:
         """Close the trackers."""
         self.accelerator.end_training()
+
+
+@contextmanager
+def explaining_memory() -> Iterator[None]:
+    """Within the context an allocation that fails becomes an OutOfMemory that says what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"out of memory ({str(error).partition(chr(10))[0]}); lower --tokens-per-micro-batch, "
+            "shorten rows with --max-prompt and --max-answer, or train an adapter (--lora-rank); "
+            "`collimate check DATA --model DIR` says what a run takes"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch has no type of error for it on a CPU."""
+    types = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, types) or "can't allocate memory" in str(error)
 
 
 @contextmanager

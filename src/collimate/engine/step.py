@@ -18,7 +18,6 @@ from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.objective import (
     couples_batch,
     denominators_of,
-    methods_of,
     objective_value,
 )
 from collimate.engine.packing import step_batch
@@ -53,7 +52,6 @@ def gradient_step(
     """
     signals = _signals(objective)
     batches = micro_batches(examples, budget, shared=model.shared)
-    stand_in = _step_batch(model, examples, None, reference, signals)
     values: list[list[Tensor]] = [[torch.empty(0)] * len(examples) for _ in signals]
     if couples_batch(objective):
         for batch in batches:
@@ -64,7 +62,8 @@ def gradient_step(
                     batch,
                     model(pack(model, [examples[i] for i in batch]), signals),
                 )
-        whole = _step_batch(model, examples, values, reference, signals, gradient=True)
+        columns = [torch.cat(column).requires_grad_() for column in values]
+        whole = _batch(examples, columns, reference, signals)
         loss = objective_value(objective, whole, states)
         slopes = _slopes(loss, whole, signals, examples)
         for batch in batches:
@@ -75,30 +74,24 @@ def gradient_step(
                 for output, slope in zip(outputs, slopes, strict=True)
             ]
             torch.stack(pulled).sum().backward()
-        return StepOutcome(
-            loss=loss.detach(), batch=_step_batch(model, examples, values, reference, signals)
-        )
-    denominators = denominators_of(objective, stand_in, states)
+        columns = [column.detach() for column in columns]
+        return StepOutcome(loss=loss.detach(), batch=_batch(examples, columns, reference, signals))
+    device = causal_model(model.model).device
+    data = stand_in(examples, reference, signals, device)
+    denominators = denominators_of(objective, data, states)
     for batch in batches:
         chosen = [examples[i] for i in batch]
-        packed = pack(model, chosen)
         with autocast():
-            outputs = model(packed, signals)
-        part = packed.batch(
-            outputs[0],
-            reference=None
-            if reference is None
-            else _flat([reference[i] for i in batch], outputs[0]),
-            signals={s.name: o for s, o in zip(signals[1:], outputs[1:], strict=True)},
-        )
+            outputs = model(pack(model, chosen), signals)
+        part = _batch(chosen, outputs, reference and [reference[i] for i in batch], signals)
         objective_value(objective, part, states, denominators).backward()
         _keep(values, examples, batch, outputs)
-    whole = _step_batch(model, examples, values, reference, signals)
+    whole = _batch(examples, list(map(torch.cat, values)), reference, signals)
     return StepOutcome(loss=objective_value(objective, whole, states), batch=whole)
 
 
 def _signals(objective: Objective) -> tuple[Signal, ...]:
-    wanted = [signal for method in methods_of(objective) for signal in method.needs.signals]
+    wanted = [signal for part in objective.parts for signal in part.method.needs.signals]
     return tuple(dict.fromkeys((log_prob, *wanted)))
 
 
@@ -114,28 +107,33 @@ def _keep(
             kept[i] = part
 
 
-def _step_batch(
-    model: LogProbModel,
+def _batch(
     examples: Sequence[Example],
-    values: list[list[Tensor]] | None,
+    columns: Sequence[Float[Tensor, " token"]],
     reference: Rows | None,
     signals: Sequence[Signal],
-    *,
-    gradient: bool = False,
 ) -> Batch:
-    """The whole step as one batch; without values a stand-in that only data can be read from."""
-    device = causal_model(model.model).device
-    if values is None:
-        tokens = sum(len(answer.ids) for example in examples for answer in example.answers)
-        columns = [torch.zeros(tokens, device=device) for _ in signals]
-    else:
-        columns = [torch.cat(column).requires_grad_(gradient) for column in values]
+    """The examples as one batch, each signal's values in a column; the first is the log-prob."""
     return step_batch(
         examples,
         columns[0],
         None if reference is None else _flat(reference, columns[0]),
         {s.name: column for s, column in zip(signals[1:], columns[1:], strict=True)},
     )
+
+
+def stand_in(
+    examples: Sequence[Example],
+    reference: Rows | None,
+    signals: Sequence[Signal],
+    device: torch.device,
+) -> Batch:
+    """The examples before any forward pass: every log-prob -1 or the reference's, data as it is."""
+    tokens = sum(len(answer.ids) for example in examples for answer in example.answers)
+    column = torch.full((tokens,), -1.0, device=device)
+    if reference is not None:
+        column = _flat(reference, column)
+    return _batch(examples, [column] * len(signals), reference, signals)
 
 
 def _slopes(

@@ -40,6 +40,7 @@ class LogProbStore:
         self.torn: list[Path] = []
         self._rows: dict[bytes, np.ndarray] = {}
         self._pending: dict[bytes, np.ndarray] = {}
+        self._pending_bytes = 0
         for path in sorted(self.folder.glob("*.safetensors")):
             for key, row in self._read(path).items():
                 self._rows.setdefault(key, row)
@@ -61,7 +62,8 @@ class LogProbStore:
         for key, row in zip(keys, rows, strict=True):
             if key not in self._rows:
                 self._rows[key] = self._pending[key] = np.ascontiguousarray(row, dtype=np.float32)
-        if sum(row.nbytes for row in self._pending.values()) >= SEGMENT_BYTES:
+                self._pending_bytes += self._rows[key].nbytes
+        if self._pending_bytes >= SEGMENT_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -75,7 +77,7 @@ class LogProbStore:
                 f"cannot write the reference cache in {self.folder}: {error.strerror or error}; "
                 "free some space or choose another folder (cache=..., or COLLIMATE_CACHE)"
             ) from error
-        self._pending = {}
+        self._pending, self._pending_bytes = {}, 0
 
     def _write(self, rows: Mapping[bytes, np.ndarray]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from tokenizers import Tokenizer as Tokens
 from tokenizers import models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from collimate.engine.runtime import seeded
 
 PAD, END = "<pad>", "<end>"
 
@@ -22,7 +23,6 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 def tiny_llama(seed: int, *, vocabulary: int, context: int) -> LlamaForCausalLM:
     """A transformer of about 0.1 M parameters with random weights, for `word_tokenizer`'s ids."""
-    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=64,
@@ -35,4 +35,5 @@ def tiny_llama(seed: int, *, vocabulary: int, context: int) -> LlamaForCausalLM:
         eos_token_id=1,
         tie_word_embeddings=False,
     )
-    return LlamaForCausalLM(config)
+    with seeded(seed):
+        return LlamaForCausalLM(config)

@@ -12,9 +12,9 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 
 class Bar:
@@ -42,7 +42,7 @@ class Console:
     def say(self, line: str) -> None:
         """One line of plain text."""
         if self.enabled:
-            self._rich.print(line, markup=False)
+            self._rich.print(line, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, what: str, total: int | None, done: int = 0) -> Iterator[Bar]:
@@ -52,13 +52,13 @@ class Console:
             return
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            # On a narrow terminal the end of the note gives way, and nothing else.
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(ratio=1)),
         )
-        with Progress(*columns, console=self._rich) as progress:
+        with Progress(*columns, console=self._rich, expand=True) as progress:
             task = progress.add_task(what, total=total, completed=done, note="")
             yield Bar(progress, task)

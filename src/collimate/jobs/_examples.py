@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from collimate.data import Loaded, load_preferences
+from collimate.data import Limits, Loaded, load_data
 from collimate.data import Tokenizer as DataTokenizer
 from collimate.engine.load import Tokenizer, end_ids
 from collimate.engine.model import context_of, vocabulary_of
@@ -18,6 +18,7 @@ def load_examples(
     tokenizer: Tokenizer,
     model: nn.Module,
     *,
+    format: str = "auto",
     max_prompt: int | None,
     max_answer: int | None,
     truncate_answers: bool,
@@ -25,28 +26,23 @@ def load_examples(
     limit: int | None,
     advance: Callable[[int], None] | None = None,
 ) -> Loaded:
-    """Preference pairs as token ids that `model` can read; `advance` counts rows as they are read.
+    """Preference pairs as token ids that `model` can read; `advance` is told of rows as they are read.
 
     Errors: BadData, BadConfig.
     """
-    read = 0
-
-    def progress(rows: int) -> None:
-        nonlocal read
-        if advance is not None:
-            advance(rows - read)
-        read = rows
-
-    return load_preferences(
+    return load_data(
         source,
         cast(DataTokenizer, tokenizer),  # its ids are dynamic attributes
-        max_prompt=max_prompt,
-        max_answer=max_answer,
-        truncate_answers=truncate_answers,
-        on_bad_row=on_bad_row,
+        limits=Limits(
+            max_prompt=max_prompt,
+            max_answer=max_answer,
+            truncate_answers=truncate_answers,
+            context=context_of(model),
+            vocab_size=vocabulary_of(model),
+        ),
         end_ids=end_ids(model, tokenizer),
-        vocab_size=vocabulary_of(model),
-        context=context_of(model),
+        format=format,
         limit=limit,
-        progress=progress,
+        on_bad_row=on_bad_row,
+        progress=advance,
     )

@@ -83,8 +83,8 @@ class Job:
             state = self._train(state, interrupt)
         if state.step < self.plan.steps:
             self._checkpoint(state)
-            self.record.update(status="stopped", steps=state.step, phases=self.phases.seconds)
-            self._finish_record()
+            self.record.update(status="stopped", steps=state.step)
+            self._write_record()
             self.console.say(f"stopped after step {state.step}; continue with --resume")
         else:
             self._finish(state)
@@ -96,6 +96,7 @@ class Job:
             before = self.folder.read_record()
             for name in ("evaluation", "samples", "created"):
                 self.record[name] = before[name]
+            self.phases.continues(before["phases"], before["seconds"])
             if self.record["reference"] is not None and before["reference"] is not None:
                 name = "first_step_max_log_ratio"
                 self.record["reference"][name] = before["reference"][name]
@@ -122,7 +123,9 @@ class Job:
             )
         self.record.update(status="running", identity=self.identity)
         self.folder.write_record(self.record)
-        self.prepared.runtime.start_trackers(self.record["name"], self.options.to_json())
+        self.prepared.runtime.start_trackers(self.record["name"], self.record["config"])
+        if state.step == 0:
+            self._track(self.record["evaluation"]["before"], 0)
         self.console.say(_plan_line(self.plan, self.loop))
         return state
 
@@ -143,6 +146,7 @@ class Job:
                 if every and now.step % every == 0 and now.step < self.plan.steps:
                     measured = self._evaluate(now)
                     self.folder.append_metrics({"step": now.step, "evaluation": measured})
+                    self._track(measured, now.step)
                 if now.step % self.every == 0 and now.step < self.plan.steps:
                     self._checkpoint(now)
                 return not interrupt.asked
@@ -163,15 +167,16 @@ class Job:
     def _finish(self, state: LoopState) -> None:
         self._checkpoint(state)  # first, so that nothing below can cost the steps
         with self.phases.phase("evaluate"):
-            self.record["evaluation"]["after"] = self._evaluate(state)
+            after = self.record["evaluation"]["after"] = self._evaluate(state)
+            self._track(after, state.step)
             self._samples_after()
         with self.phases.phase("save"):
             save_model(self.prepared.model, self.prepared.tokenizer, self.folder.model_path)
-        self.record.update(status="finished", steps=state.step, phases=self.phases.seconds)
-        self._finish_record()
+        self.record.update(status="finished", steps=state.step)
+        self._write_record()
 
-    def _finish_record(self) -> None:
-        self.record["seconds"] = self.phases.total()
+    def _write_record(self) -> None:
+        self.record.update(phases=self.phases.seconds, seconds=self.phases.total())
         self.folder.write_record(self.record)
 
     def _checkpoint(self, state: LoopState) -> None:
@@ -188,6 +193,11 @@ class Job:
             progress,
             keep=self.options.keep,
         )
+        self._write_record()
+
+    def _track(self, measured: Mapping[str, Any] | None, step: int) -> None:
+        numbers = {f"evaluation/{name}": value for name, value in (measured or {}).items()}
+        self.prepared.runtime.log(numbers, step=step)
 
     def _evaluate(self, state: LoopState, *, before: bool = False) -> dict[str, Any] | None:
         held_out, reference = self.prepared.evaluation, self.prepared.reference
@@ -211,7 +221,7 @@ class Job:
         return evaluation_metrics(self.objective, state.states, held_out.examples, rows, column)
 
     def _samples_before(self) -> list[dict[str, Any]]:
-        examples = self._sample_prompts()
+        examples = self._sample_prompts(self.options.samples)
         texts = self._greedy(examples)
         tokenizer = self.prepared.tokenizer
         return [
@@ -225,8 +235,9 @@ class Job:
         ]
 
     def _samples_after(self) -> None:
-        texts = self._greedy(self._sample_prompts())
-        for sample, text in zip(self.record["samples"], texts, strict=True):
+        samples = self.record["samples"]  # of a run that goes on: as many as it began with
+        texts = self._greedy(self._sample_prompts(len(samples)))
+        for sample, text in zip(samples, texts, strict=True):
             sample["after"] = text
 
     def _greedy(self, examples: list[Example]) -> list[str]:
@@ -235,10 +246,10 @@ class Job:
         self.prepared.model.train(self.options.dropout)
         return texts
 
-    def _sample_prompts(self) -> list[Example]:
+    def _sample_prompts(self, count: int) -> list[Example]:
         source = self.prepared.evaluation or self.prepared.train
         distinct = {example.prompt.tobytes(): example for example in source.examples}
-        return list(distinct.values())[: self.options.samples]
+        return list(distinct.values())[:count]
 
     def _require_zero_start(self, outcome: StepOutcome) -> None:
         """The policy is its own reference at step 1, so every log-ratio must be 0 up to rounding."""
@@ -272,10 +283,15 @@ def _plan_line(plan: Plan, loop: LoopSettings) -> str:
 def _note(line: Mapping[str, Any] | None) -> str | None:
     if line is None:
         return None
-    shown = [f"loss {line['loss']:.4f}"]
-    if "reward_accuracy" in line:
-        shown.append(f"accuracy {line['reward_accuracy']:.2f}")
-        shown.append(
-            f"log-ratio {line['log_ratio_chosen']:+.2f} / {line['log_ratio_rejected']:+.2f}"
-        )
+    shown = [f"loss {line['loss']:.3f}"]
+    for name, keys in _NOTED.items():
+        known = [f"{line[key]:.2f}" for key in keys if key in line]
+        if known:
+            shown.append(f"{name} {'/'.join(known)}")
     return " ".join(shown)
+
+
+_NOTED = {
+    "acc": ("likelihood_accuracy", "reward_accuracy"),
+    "ratios": ("log_ratio_chosen", "log_ratio_rejected"),
+}

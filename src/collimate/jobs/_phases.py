@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -11,19 +11,34 @@ class Phases:
     """Seconds by phase, added up over calls."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.began = time.perf_counter()
+        self._done: dict[str, float] = {}
+        self._open: dict[str, float] = {}  # name -> when it began
+        self._before, self._began = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase, those that still last included."""
+        now, found = time.perf_counter(), dict(self._done)
+        for name, start in self._open.items():
+            found[name] = found.get(name, 0.0) + now - start
+        return {name: round(spent, 4) for name, spent in found.items()}
+
+    def continues(self, seconds: Mapping[str, float], total: float) -> None:
+        """Add what an interrupted job had spent before."""
+        for name, spent in seconds.items():
+            self._done[name] = self._done.get(name, 0.0) + spent
+        self._before += total
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the time of the context towards `name`."""
-        start = time.perf_counter()
+        self._open[name] = time.perf_counter()
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)
+            spent = time.perf_counter() - self._open.pop(name)
+            self._done[name] = self._done.get(name, 0.0) + spent
 
     def total(self) -> float:
-        """Seconds since the job began."""
-        return round(time.perf_counter() - self.began, 3)
+        """Seconds since the job began, and those of the job it continues."""
+        return round(self._before + time.perf_counter() - self._began, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     is_adapter = (folder / "adapter_config.json").exists()
     if merge and not is_adapter:
         raise BadRun(f"{folder} is a whole model, there is no adapter to merge: leave out --merge")
+    if not merge:
+        try:
+            shutil.copytree(folder, target, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise BadRun(f"cannot write the model to {target}: {error}") from error
+        return target
     quiet()
-    tokenizer = load_tokenizer(None, folder)
     model: Any = load_model(folder)
-    if merge:
-        model = model.merge_and_unload()
-    save_model(model, tokenizer, target)
+    save_model(model.merge_and_unload(), load_tokenizer(None, folder), target)
     return target

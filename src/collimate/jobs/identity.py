@@ -49,7 +49,8 @@ def run_identity(
 def describe(value: Any, _depth: int = 8) -> Any:
     """A method and all it is made of, as JSON: numbers to the last bit, functions by their source.
 
-    What a function has captured counts too; nesting deeper than `_depth` is described by its type.
+    What a function has captured counts too, and what it reads of its own file; nesting deeper than
+    `_depth` is described by its type.
 
     >>> from collimate.tradeoffs import fixed
     >>> describe(fixed(0.1))["value"]
@@ -75,11 +76,20 @@ def describe(value: Any, _depth: int = 8) -> Any:
         kept = {field.name: inner(getattr(value, field.name)) for field in fields(value)}
         return {"type": type(value).__qualname__, **kept}
     if inspect.isfunction(value):
-        captured = inspect.getclosurevars(value).nonlocals
-        return [_source(value), *map(inner, (value.__defaults__, value.__kwdefaults__, captured))]
+        variables = inspect.getclosurevars(value)
+        read = {k: v for k, v in variables.globals.items() if _belongs_to(value, v)}
+        captured = (value.__defaults__, value.__kwdefaults__, variables.nonlocals, read)
+        return [_source(value), *map(inner, captured)]
     if inspect.isroutine(value) or inspect.isclass(value):
         return _source(value)
     return [_source(type(value)), inner(getattr(value, "__dict__", None))]
+
+
+def _belongs_to(function: Any, read: Any) -> bool:
+    """Whether a global is the user's: a value, or a function of the same file, not a library's."""
+    if inspect.isroutine(read) or inspect.isclass(read):
+        return read.__module__ == function.__module__
+    return not inspect.ismodule(read)
 
 
 def _source(thing: Any) -> str:

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from collimate._checks import BadConfig, BadData
+from collimate._checks import BadComposition, BadConfig, BadData, CollimateError
 from collimate._types import Example
 from collimate.compose import Objective
 from collimate.data import Loaded
 from collimate.engine.check import LayoutCheck, check_layout, require_readable
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import column_hash, model_fingerprint
-from collimate.engine.load import Tokenizer, add_lora, load_model, load_tokenizer
+from collimate.engine.load import (
+    Tokenizer,
+    add_lora,
+    load_model,
+    load_tokenizer,
+    require_no_adapter,
+)
 from collimate.engine.model import LogProbModel, causal_model
-from collimate.engine.objective import couples_batch, needs_reference
+from collimate.engine.objective import (
+    couples_batch,
+    initial_states,
+    needs_reference,
+    objective_value,
+)
 from collimate.engine.runtime import Runtime
 from collimate.engine.shape import outline
 from collimate.engine.sizes import run_sizes
+from collimate.engine.step import stand_in
 from collimate.engine.store import LogProbStore, default_cache
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
 from collimate.jobs.settings import TrainSettings
+from collimate.signals import log_prob
 
 AnyModel = str | Path | nn.Module
+
+_TRIED = 4  # rows that an objective is computed on before anything long begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +92,7 @@ def prepare(
     console: Console,
     phases: Phases,
 ) -> Prepared:
-    """Load and check in the order that fails cheapest first: settings, tokenizer, data, model."""
+    """Load and check in the order that fails cheapest first; Errors: any `CollimateError`."""
     if settings.dropout and couples_batch(objective):
         raise BadConfig(
             f"'{objective.name}' couples the examples of a step and is differentiated in two passes, "
@@ -91,6 +108,8 @@ def prepare(
         tokens = load_tokenizer(tokenizer, model, trust_remote_code=settings.trust_remote_code)
         policy = load_model(model, trust_remote_code=settings.trust_remote_code)
         _require_float32(policy, settings)
+        if settings.lora_rank is not None:
+            require_no_adapter(policy)
         policy.to(runtime.device)
         policy.train(settings.dropout)
     with phases.phase("tokenise"):
@@ -102,6 +121,9 @@ def prepare(
                 evaluation, tokens, policy, replace(settings, limit=None), console, "held out"
             )
         )
+    for part in (loaded, held_out):
+        if part is not None:
+            _require_computable(objective, part)
     everything = (*loaded.examples, *(held_out.examples if held_out else ()))
     longest = max(example.tokens for example in everything)
     sizes = _sizes(policy, longest, settings)
@@ -155,11 +177,7 @@ def _load(
             source,
             tokenizer,
             model,
-            max_prompt=settings.max_prompt,
-            max_answer=settings.max_answer,
-            truncate_answers=settings.truncate_answers,
-            on_bad_row=settings.on_bad_row,
-            limit=settings.limit,
+            **settings.of_data(),
             advance=bar.advance,
         )
 
@@ -186,6 +204,8 @@ def _reference(
         fingerprint = model_fingerprint(other, layout=_layout(check), precision=settings.precision)
     root = Path(settings.cache) if settings.cache is not None else default_cache()
     store = LogProbStore(root, fingerprint)
+    for path in store.torn:
+        console.say(f"a damaged segment of the reference cache is computed again: {path}")
     training = engine.model.training
     engine.model.eval()
     computed, columns = 0, []
@@ -203,7 +223,8 @@ def _reference(
             columns.append(rows)
             computed += new
     engine.model.train(training)
-    _require_finite(columns[0], loaded.examples)
+    for rows, part in zip(columns, parts, strict=True):
+        _require_finite(rows, part)
     total = sum(len(part) for part in parts)
     return Reference(
         train=columns[0],
@@ -213,6 +234,29 @@ def _reference(
         from_cache=total - computed,
         is_policy=is_policy,
     )
+
+
+def _require_computable(objective: Objective, loaded: Loaded) -> None:
+    """Compute the objective once on the first rows as they are, their log-probs made up.
+
+    Errors: BadComposition where a method fails on them, for example on a column they lack.
+    """
+    examples = loaded.examples[:_TRIED]
+    rows = [tuple(np.full(len(a.ids), -1.0) for a in e.answers) for e in examples]
+    signals = (log_prob, *(s for part in objective.parts for s in part.method.needs.signals))
+    batch = stand_in(examples, rows, signals, torch.device("cpu"))
+    try:
+        objective_value(objective, batch, initial_states(objective))
+    except CollimateError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        columns = ", ".join(examples[0].columns) or "none"
+        raise BadComposition(
+            f"'{objective.name}' fails on the rows of {loaded.facts.file} with {type(error).__name__}: "
+            f"{error} ({last.filename}, line {last.lineno}: {last.line}); their columns of numbers "
+            f"are: {columns}"
+        ) from error
 
 
 def _sizes(policy: nn.Module, longest: int, settings: TrainSettings) -> Mapping[str, int]:

@@ -27,11 +27,12 @@ def first_record(
     prepared: Prepared,
     settings: TrainSettings,
     *,
-    model: object,
-    data: object,
-    evaluation: object,
+    inputs: Mapping[str, object],
 ) -> dict[str, Any]:
-    """run.json as of the start of training; see docs/run-folder.md."""
+    """run.json as of the start of training; see docs/run-folder.md.
+
+    inputs: the arguments of `train` that are paths or objects, by name.
+    """
     causal = causal_model(prepared.model)
     reference = prepared.reference
     return {
@@ -45,9 +46,7 @@ def first_record(
         "steps": 0,
         "seed": settings.seed,
         "config": {
-            "model": _named(model),
-            "data": _named(data),
-            "evaluation": None if evaluation is None else _named(evaluation),
+            **{name: None if x is None else _named(x) for name, x in inputs.items()},
             "method": objective.name,
             **settings.to_json(),
         },
@@ -64,7 +63,7 @@ def first_record(
         },
         "method": describe_objective(objective),
         "model": {
-            "path": _named(model),
+            "path": _named(inputs["model"]),
             "architecture": type(causal).__name__,
             "parameters": sum(p.numel() for p in prepared.model.parameters()),
             "trainable": sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
@@ -87,6 +86,7 @@ def first_record(
             "hash": reference.hash,
             "computed": reference.computed,
             "from_cache": reference.from_cache,
+            "is_policy": reference.is_policy,
             "first_step_max_log_ratio": None,
         },
         "evaluation": {"before": None, "after": None},
@@ -96,12 +96,13 @@ def first_record(
 
 
 def describe_objective(objective: Objective) -> Mapping[str, Any]:
-    """The five choices by name (of the first part), and the source."""
+    """The five choices by name (of the first part), parameters of a user's function, the source."""
     method = objective.parts[0].method
     choices = ("distribution", "divergence", "margin", "loss", "tradeoff")
     return {
         "name": objective.name,
         **{choice: getattr(getattr(method, choice, None), "name", None) for choice in choices},
+        "parameters": dict(getattr(getattr(method, "function", None), "keywords", {})),
         "source": getattr(method, "source", ""),
     }
 

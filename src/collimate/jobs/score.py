@@ -16,10 +16,12 @@ from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs
 from collimate.engine.load import Tokenizer, load_model, load_tokenizer, quiet
 from collimate.engine.model import LogProbModel
+from collimate.engine.packing import token_weights
 from collimate.engine.run_folder import write_json_lines
-from collimate.engine.runtime import Runtime
+from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
+from collimate.jobs.settings import SCORE_SETTINGS, settings_from
 
 AnyModel = str | Path | nn.Module
 
@@ -29,12 +31,22 @@ class ScoredRow:
     """The log-probs of one row's answers.
 
     row: 0-based position in the data. answers: for each answer float32 log-probs (nats), one per
-    token, the end-of-sequence token included. reference: the same under the reference, or None.
+    token, the end-of-sequence token included. weights: of each token in the answer's sum: 0 for
+    what the user says within an answer of several turns, else 1. reference: the log-probs under
+    the reference, or None.
     """
 
     row: int
     answers: tuple[Float[np.ndarray, " _"], ...]  # one length each
+    weights: tuple[Float[np.ndarray, " _"], ...]
     reference: tuple[Float[np.ndarray, " _"], ...] | None = None
+
+    def sums(self, log_probs: tuple[Float[np.ndarray, " _"], ...]) -> tuple[float, ...]:
+        """Weighted sum of each answer's log-probs: what a method reads (nats)."""
+        return tuple(
+            float(np.dot(values.astype(np.float64), weights))
+            for values, weights in zip(log_probs, self.weights, strict=True)
+        )
 
     @property
     def chosen(self) -> Float[np.ndarray, " token"]:
@@ -61,45 +73,28 @@ def score(
     tokenizer: Tokenizer | str | Path | None = None,
     reference: AnyModel | None = None,
     *,
-    max_prompt: int | None = None,
-    max_answer: int | None = None,
-    truncate_answers: bool = False,
-    on_bad_row: str = "stop",
-    limit: int | None = None,
-    precision: str = "fp32",
-    device: str = "auto",
-    tokens_per_micro_batch: int = 1024,
-    trust_remote_code: bool = False,
-    progress: bool = False,
     bad_rows: str | Path | None = None,
+    **settings: Any,
 ) -> list[ScoredRow]:
     """Per-token log-probs of every answer under `model` (and `reference`), in the order of the data.
 
     A row's numbers do not depend on the other rows or their order beyond float32 rounding.
 
-    Args: as `collimate.train`; bad_rows: a file for the rows that `on_bad_row="skip"` leaves out,
-    one JSON object each (file, row, field, reason, message), not written where there is none.
-    Returns one `ScoredRow` per usable row. Errors: BadData, BadModel, BadConfig.
-    """
-    quiet()
-    runtime = Runtime(device=device, precision=precision)
-    console = Console(enabled=progress)
-    policy = load_model(model, trust_remote_code=trust_remote_code)
-    tokens = load_tokenizer(tokenizer, model, trust_remote_code=trust_remote_code)
-    loaded = load_examples(
-        data,
-        tokens,
-        policy,
-        max_prompt=max_prompt,
-        max_answer=max_answer,
-        truncate_answers=truncate_answers,
-        on_bad_row=on_bad_row,
-        limit=limit,
-    )
+    model, data, tokenizer, reference: as `collimate.train` takes them. bad_rows: a file for the
+    rows that `on_bad_row="skip"` leaves out, one JSON object each (file, row, field, reason,
+    message); not there afterwards if there is none. settings: those of `TrainSettings` that are in
+    `SCORE_SETTINGS`; progress is off.
 
+    Returns one `ScoredRow` per usable row. Errors: BadData, BadModel, BadConfig, OutOfMemory.
+    """
+    options = settings_from({"progress": False, **settings}, *SCORE_SETTINGS)
+    quiet()
+    runtime = Runtime(device=options.device, precision=options.precision)
+    console = Console(enabled=options.progress)
+    tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
+    policy = load_model(model, trust_remote_code=options.trust_remote_code)
+    loaded = load_examples(data, tokens, policy, **options.of_data())
     _say_what_is_missing(loaded)
-    if bad_rows is not None:
-        write_json_lines(Path(bad_rows), loaded.bad_rows)
 
     def rows_of(scored: nn.Module, what: str) -> Rows:
         training = scored.training
@@ -110,21 +105,30 @@ def score(
             rows = log_probs(
                 LogProbModel(scored, shared=check.shared),
                 loaded.examples,
-                budget=tokens_per_micro_batch,
+                budget=options.tokens_per_micro_batch,
                 autocast=runtime.autocast,
                 progress=bar.advance,
             )
         scored.train(training)
         return rows
 
-    rows = rows_of(policy, "scoring")
-    others = None
-    if reference is not None:
-        other = load_model(reference, trust_remote_code=trust_remote_code)
-        require_readable(other, loaded.examples)
-        others = rows_of(other, "reference")
+    with explaining_memory():
+        rows = rows_of(policy, "scoring")
+        others = None
+        if reference is not None:
+            other = load_model(reference, trust_remote_code=options.trust_remote_code)
+            require_readable(other, loaded.examples)
+            others = rows_of(other, "reference")
+    if bad_rows is not None:
+        Path(bad_rows).unlink(missing_ok=True)
+        write_json_lines(Path(bad_rows), loaded.bad_rows)
     return [
-        ScoredRow(row=example.row, answers=rows[i], reference=None if others is None else others[i])
+        ScoredRow(
+            row=example.row,
+            answers=rows[i],
+            weights=tuple(map(token_weights, example.answers)),
+            reference=None if others is None else others[i],
+        )
         for i, example in enumerate(loaded.examples)
     ]
 

@@ -15,24 +15,46 @@ LORA_LEARNING_RATE = 2e-4
 """Defaults from a small study: docs/decisions/0004-defaults.md."""
 
 
+_DATA = ("format", "max_prompt", "max_answer", "truncate_answers", "on_bad_row", "limit")
+SCORE_SETTINGS = (
+    *_DATA,
+    "precision",
+    "device",
+    "tokens_per_micro_batch",
+    "trust_remote_code",
+    "progress",
+)
+"""The settings that `collimate.score` takes too."""
+CHECK_SETTINGS = (
+    *(name for name in _DATA if name != "on_bad_row"),  # it finds every bad row
+    "epochs",
+    "batch_size",
+    "lora_rank",
+    "tokens_per_micro_batch",
+    "trust_remote_code",
+)
+"""The settings that `collimate.check` takes too."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
     """How a run trains. Errors: BadConfig for a value outside its domain.
 
-    Amount: epochs (passes over the data) or max_steps; batch_size examples per step; limit: use
-    only the first rows. Optimiser: AdamW with learning_rate (None: 2e-5 in full, 2e-4 with LoRA),
-    schedule after a warmup share of the steps, weight_decay, max_gradient_norm. Model: precision
-    (fp32, or bf16 autocast over float32 weights), device, dropout, lora_rank and lora_alpha.
-    Data: max_prompt keeps the end of a prompt, max_answer refuses longer answers unless
-    truncate_answers, on_bad_row stops or skips. Run: seed, log_every, evaluate_every and
-    checkpoint_every in steps (None: evaluate before and after, checkpoint five times), keep so many
-    checkpoints, resume, cache folder of reference log-probs, trackers, samples before and after,
-    tokens_per_micro_batch (changes no number), progress, report.
+    Amount: epochs (passes over the data) or max_steps; batch_size examples per step. Optimiser:
+    AdamW with learning_rate (None: 2e-5 in full, 2e-4 with LoRA), schedule after a warmup share of
+    the steps, weight_decay, max_gradient_norm. Model: precision (fp32, or bf16 autocast over
+    float32 weights), device, dropout, lora_rank and lora_alpha. Data: format of a file whose name
+    does not say it, limit to the first rows; max_prompt keeps the end of a prompt, max_answer
+    refuses longer answers unless truncate_answers, on_bad_row stops or skips. Run: seed, log_every,
+    evaluate_every and checkpoint_every in steps (None: evaluate before and after, checkpoint five
+    times), keep so many checkpoints, resume, cache folder of reference log-probs, trackers, samples
+    before and after, tokens_per_micro_batch (changes no number), progress, report.
     """
 
     epochs: float = 1.0
     max_steps: int | None = None
     batch_size: int = 32
+    format: Literal["auto", "jsonl", "json", "csv", "parquet"] = "auto"
     limit: int | None = None
     learning_rate: float | None = None
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
@@ -85,6 +107,10 @@ class TrainSettings:
         positive("max_gradient_norm", self.max_gradient_norm)
         within("warmup", self.warmup, 0.0, 1.0)
         within("weight_decay", self.weight_decay, 0.0, float("inf"))
+        if self.lora_alpha is not None and self.lora_rank is None:
+            raise BadConfig("lora_alpha needs lora_rank: give it too, or leave lora_alpha out")
+        if self.truncate_answers is True and self.max_answer is None:
+            raise BadConfig("truncate_answers needs max_answer: give the length to cut answers to")
         for name, choices in _choices().items():
             _one_of(name, getattr(self, name), choices)
         if isinstance(self.trackers, str) or not all(isinstance(t, str) for t in self.trackers):
@@ -92,14 +118,21 @@ class TrainSettings:
         if not isinstance(self.cache, str | Path | None):
             raise BadConfig(f"cache must be a folder, got {self.cache!r}")
 
+    def of_data(self) -> dict[str, Any]:
+        """The settings of reading data, by name."""
+        return {name: getattr(self, name) for name in _DATA}
+
     def to_json(self) -> Mapping[str, Any]:
         """For the run record."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
 
-def settings_from(values: Mapping[str, Any]) -> TrainSettings:
-    """Settings by name. Errors: BadConfig for an unknown name, with the nearest known one."""
-    known = [field.name for field in fields(TrainSettings)]
+def settings_from(values: Mapping[str, Any], *names: str) -> TrainSettings:
+    """Settings by name, among `names` or all.
+
+    Errors: BadConfig for an unknown name, with the nearest known one.
+    """
+    known = names or [field.name for field in fields(TrainSettings)]
     for name in values:
         if name not in known:
             raise BadConfig(f"unknown setting '{name}'{nearest(name, known)}")

@@ -22,7 +22,7 @@ from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Objective
 from collimate.engine.load import Tokenizer, quiet
 from collimate.engine.run_folder import RunFolder
-from collimate.engine.runtime import seeded
+from collimate.engine.runtime import explaining_memory, seeded
 from collimate.jobs._console import Console
 from collimate.jobs._job import Job
 from collimate.jobs._phases import Phases
@@ -73,7 +73,9 @@ def train(
     if options.report:
         require_extra("plotly", "report")
     objective = Objective.of(_method(method))
-    _require_offline(objective)
+    _require_served(objective)
+    if options.evaluate_every is not None and evaluation is None:
+        raise BadConfig("evaluate_every needs held-out data: give evaluation too, or leave it out")
     folder = RunFolder(Path(out))
     if options.resume:
         _require_resumable(folder)
@@ -81,7 +83,7 @@ def train(
         folder.require_new()
     console, phases = Console(enabled=options.progress), Phases()
     quiet()
-    with seeded(options.seed):
+    with seeded(options.seed), explaining_memory():
         prepared = prepare(
             model,
             data,
@@ -95,7 +97,17 @@ def train(
             phases=phases,
         )
         record = first_record(
-            folder, objective, prepared, options, model=model, data=data, evaluation=evaluation
+            folder,
+            objective,
+            prepared,
+            options,
+            inputs={
+                "model": model,
+                "tokenizer": tokenizer,
+                "reference": reference,
+                "data": data,
+                "evaluation": evaluation,
+            },
         )
         job = Job(folder, objective, prepared, options, record, console, phases)
         try:
@@ -139,13 +151,25 @@ def _reason(error: BaseException) -> str:
     return f"{text}: {error}" if str(error) else text
 
 
-def _require_offline(objective: Objective) -> None:
+def _require_served(objective: Objective) -> None:
     for part in objective.parts:
+        name, needs = part.method.name, part.method.needs
         if part.source.draw != "data":
             raise BadConfig(
-                f"'{part.method.name}' draws from '{part.source.draw}', and this version trains on given "
-                "data only; use a method with an offline distribution"
+                f"'{name}' draws from '{part.source.draw}', and this version trains on given data only; "
+                "use a method with an offline distribution"
             )
+        if needs.readout != "tokens":
+            raise BadConfig(
+                f"'{name}' reads a {needs.readout} output, and this version computes token log-probs "
+                "only; use a method whose needs.readout is 'tokens'"
+            )
+        for signal in needs.signals:
+            if signal.against != "none":
+                raise BadConfig(
+                    f"'{name}' needs the signal '{signal.name}' against a {signal.against}'s logits, "
+                    "and this version computes signals of the policy alone"
+                )
 
 
 def _require_resumable(folder: RunFolder) -> None:

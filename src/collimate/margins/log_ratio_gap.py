@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from collimate._types import PairLogProbs
@@ -48,10 +48,9 @@ def _gap(view: PairLogProbs, divergence: FDivergence) -> Float[Tensor, " pair"]:
     return _implicit_reward(chosen, divergence) - _implicit_reward(rejected, divergence)
 
 
-def _facts(view: PairLogProbs, divergence: FDivergence) -> Mapping[str, Float[Tensor, " pair"]]:
+def _facts(view: PairLogProbs, divergence: FDivergence) -> Mapping[str, Bool[Tensor, " pair"]]:
     chosen, rejected = view.log_ratios()
-    continued = torch.minimum(chosen, rejected) < _knee(divergence)
-    return {"linear_continuation": continued.to(chosen.dtype)}
+    return {"linear_continuation": torch.minimum(chosen, rejected) < _knee(divergence)}
 
 
 log_ratio_gap = Margin(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from collimate.axes import Divergence, Needs
@@ -18,7 +18,7 @@ class Margin:
 
     value: (view, divergence) -> h [unit] in nats. constant: the target where it is one number.
     target_of: view -> target [unit] where it depends on the data, else None.
-    facts: (view, divergence) -> counts worth logging, one per unit.
+    facts: (view, divergence) -> numbers worth logging, one per unit: booleans are counted.
     closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf.
     """
 
@@ -41,6 +41,6 @@ class Margin:
 
     def measure(
         self, view: Any, /, *, divergence: Divergence
-    ) -> Mapping[str, Float[Tensor, " unit"]]:
-        """Counts worth logging, one per unit; empty for most margins."""
+    ) -> Mapping[str, Float[Tensor, " unit"] | Bool[Tensor, " unit"]]:
+        """Numbers worth logging, one per unit (booleans are counted); empty for most margins."""
         return {} if self.facts is None else self.facts(view, divergence)

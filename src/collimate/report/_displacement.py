@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collimate.report._format import plural, signed
-from collimate.report._record import Evaluation, RunRecord
+from collimate.report._record import Evaluation, MethodFacts, RunRecord
 
 STILL = 0.05  # nats: a change that rounds to 0.0 is called none
 
@@ -34,42 +35,74 @@ class Displacement:
 def displacement(record: RunRecord) -> Displacement | None:
     """The change over held-out pairs, else over the last steps; None if unknown.
 
-    Held-out: log-prob after minus before; where there is no evaluation before, the log-ratio after,
-    which is the same because the reference is the policy as passed. Last steps: a tenth of those
-    logged, five at least, because one step's pairs are few.
+    Last steps: a tenth of those logged, five at least, because one step's pairs are few.
     """
-    after = record.after
-    if after is not None:
-        chosen = _change(record.before, after, "chosen")
-        rejected = _change(record.before, after, "rejected")
-        if _finite(chosen) and _finite(rejected) and chosen is not None and rejected is not None:
-            return Displacement(chosen=chosen, rejected=rejected, over="held-out pairs")
-    steps = record.training
-    last = max(len(steps) // 10, min(len(steps), 5))
-    chosen_end, rejected_end = steps.log_ratio_chosen[-last:], steps.log_ratio_rejected[-last:]
-    known = np.isfinite(chosen_end) & np.isfinite(rejected_end)
+    change = held_out_change(record, record.after) if record.after is not None else None
+    if change is not None:
+        return Displacement(chosen=change[0], rejected=change[1], over="held-out pairs")
+    chosen, rejected = drift(record)
+    against = ""
+    if not record.starts_at_reference:  # the first step is what the others are compared with
+        chosen, rejected, against = chosen[1:], rejected[1:], ", against those of the first"
+    last = max(len(chosen) // 10, min(len(chosen), 5))
+    chosen, rejected = chosen[-last:], rejected[-last:]
+    known = np.isfinite(chosen) & np.isfinite(rejected)
     if not known.any():
         return None
+    steps = plural(last, "logged step") if last > 1 else "logged step"
     return Displacement(
-        chosen=float(chosen_end[known].mean()),
-        rejected=float(rejected_end[known].mean()),
-        over=f"the training pairs of the last {plural(last, 'logged step')}"
-        if last > 1
-        else "the training pairs of the only logged step",
+        chosen=float(chosen[known].mean()),
+        rejected=float(rejected[known].mean()),
+        over=f"the training pairs of the last {steps}{against}",
     )
 
 
-def sentences(found: Displacement, *, method: str = "", gap_only: bool = False) -> tuple[str, ...]:
+def held_out_change(record: RunRecord, now: Evaluation) -> tuple[float, float] | None:
+    """Change of the held-out log-probs of chosen and rejected since the start (nats), if known.
+
+    Log-prob now less that before training; where there is no evaluation before, the log-ratio now,
+    which is the same unless the reference is another model.
+    """
+    start = record.before
+    if start is not None:
+        chosen = _less(now.log_prob_chosen, start.log_prob_chosen)
+        rejected = _less(now.log_prob_rejected, start.log_prob_rejected)
+    elif record.starts_at_reference:
+        chosen, rejected = now.log_ratio_chosen, now.log_ratio_rejected
+    else:
+        return None
+    if chosen is None or rejected is None or not math.isfinite(chosen - rejected):
+        return None
+    return chosen, rejected
+
+
+def drift(record: RunRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Change of the log-ratios of chosen and rejected since the start (nats), [logged step] each.
+
+    Where the reference is another model, the first logged step's are subtracted: what is left is
+    the change of the policy alone, but for the steps' holding different pairs.
+    """
+    chosen, rejected = record.training.log_ratio_chosen, record.training.log_ratio_rejected
+    if record.starts_at_reference:
+        return chosen, rejected
+    return since_first(chosen), since_first(rejected)
+
+
+def since_first(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`values` [logged step] less the first finite one."""
+    known = values[np.isfinite(values)]
+    return values - known[0] if len(known) else values
+
+
+def sentences(found: Displacement, method: MethodFacts | None = None) -> tuple[str, ...]:
     """Displacement in one or two sentences.
 
-    method: its name. gap_only: its loss sees only the gap of the two log-ratios.
-
     >>> found = Displacement(chosen=-3.1, rejected=-7.8, over="held-out pairs")
-    >>> for sentence in sentences(found, method="dpo", gap_only=True):
+    >>> for sentence in sentences(found):
     ...     print(sentence)
     On held-out pairs, the chosen answers lost 3.1 nats on average while the rejected lost 7.8:
     both fell, the gap grew by 4.7.
-    This is usual for DPO, whose loss sees only the gap; the mass went to other answers.
+    This is common; the mass went to other answers.
     """
     opening = (
         f"On {found.over}, the chosen answers {_moved(found.chosen, unit=' nats')} on average "
@@ -88,8 +121,8 @@ def sentences(found: Displacement, *, method: str = "", gap_only: bool = False) 
         )
     if chosen < 0 and rejected < 0:
         usual = (
-            f"This is usual for {method.upper()}, whose loss sees only the gap"
-            if gap_only
+            f"This is usual for {method.name.upper()}, whose loss sees only the gap"
+            if method is not None and method.margin == "log_ratio_gap"
             else "This is common"
         )
         return (f"{opening}: both fell, {change}.", f"{usual}; the mass went to other answers.")
@@ -113,18 +146,8 @@ def short(found: Displacement) -> str:
     )
 
 
-def _change(before: Evaluation | None, after: Evaluation, role: str) -> float | None:
-    if role == "chosen":
-        start, end = before and before.log_prob_chosen, after.log_prob_chosen
-        ratio = after.log_ratio_chosen
-    else:
-        start, end = before and before.log_prob_rejected, after.log_prob_rejected
-        ratio = after.log_ratio_rejected
-    return ratio if start is None or end is None else end - start
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _less(now: float | None, start: float | None) -> float | None:
+    return None if now is None or start is None else now - start
 
 
 def _direction(value: float) -> int:

@@ -10,11 +10,9 @@ from collimate.report._blocks import Block, Fact, Facts, Prose, Tab, Table
 from collimate.report._format import ABSENT, count, duration, number, plural, share, size
 from collimate.report._record import DataFacts, Lengths, ModelFacts, ReferenceFacts, RunRecord
 
-LENGTH_BIAS = 0.10  # distance of chosen_longer from one half at which it is worth a warning
-
 
 def data_tab(record: RunRecord) -> Tab:
-    """Both files side by side: rows, skipped rows, lengths, truncations, length bias, notes."""
+    """Both files side by side: rows, skipped rows, lengths, truncations, notes."""
     files = [
         (title, facts)
         for title, facts in (("Training", record.train_data), ("Held-out", record.evaluation_data))
@@ -102,20 +100,6 @@ def _remarks(title: str, facts: DataFacts) -> list[Block]:
         blocks.append(
             Prose(title=f"Notes on the {title.lower()} data", sentences=facts.notes, half=True)
         )
-    longer = facts.chosen_longer
-    if longer is not None and abs(longer - 0.5) > LENGTH_BIAS:
-        blocks.append(
-            Prose(
-                title=f"Length bias in the {title.lower()} data",
-                tone="warn",
-                half=True,
-                sentences=(
-                    f"The chosen answer is the {'longer' if longer > 0.5 else 'shorter'} one in "
-                    f"{share(max(longer, 1 - longer))} of pairs: "
-                    "part of what the model learns may be length.",
-                ),
-            )
-        )
     return blocks
 
 
@@ -195,6 +179,11 @@ def _layout(model: ModelFacts) -> list[Block]:
 def _reference(reference: ReferenceFacts) -> Facts:
     computed, cached = reference.computed or 0, reference.from_cache or 0
     hits = f"{share(cached / (computed + cached))} of rows" if computed + cached else ""
+    start = (
+        "0 but for rounding: policy and reference start equal"
+        if reference.is_policy
+        else "need not be 0: the reference is another model"
+    )
     return Facts(
         title="Reference log-probs",
         half=True,
@@ -204,7 +193,7 @@ def _reference(reference: ReferenceFacts) -> Facts:
             Fact(
                 label="Largest log-ratio at the first step",
                 value=f"{number(reference.first_step_max_log_ratio)} nats",
-                note="0 but for rounding: policy and reference start equal",
+                note=start,
             ),
             Fact(label="Reference hash", value=reference.hash or ABSENT),
         ),

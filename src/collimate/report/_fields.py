@@ -47,6 +47,15 @@ class Fields:
         """A text or null."""
         return None if self.values.get(name) is None else self.text(name)
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.fail(name, "true, false or null", value)
+        return value
+
     def number(self, name: str) -> float | None:
         """A number (NaN and infinities are kept) or null."""
         value = self.values.get(name)

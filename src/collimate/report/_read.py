@@ -10,7 +10,7 @@ from typing import Any, cast
 from collimate._checks import BadRun
 from collimate.report._fields import WAY_OUT, Fields, shown
 from collimate.report._read_v1 import read_evaluation, read_run
-from collimate.report._record import TRAINING_FIELDS, Evaluation, RunRecord, Training, training
+from collimate.report._record import TRAINING_FIELDS, Evaluation, RunRecord, Training, columns
 
 # One reader per schema_version, kept for ever: an old run folder must stay readable.
 READERS: Mapping[
@@ -53,8 +53,8 @@ def load(run_folder: str | Path) -> RunRecord:
             "a newer collimate may have written it: pip install -U collimate"
         )
     lines, partial = _metric_lines(folder / "metrics.jsonl", fields)
-    columns, evaluations = _split(lines, where=folder / "metrics.jsonl")
-    return READERS[version](folder, fields, columns, evaluations, partial)
+    training, evaluations = _split(lines, where=folder / "metrics.jsonl")
+    return READERS[version](folder, fields, training, evaluations, partial)
 
 
 def _text(path: Path) -> str:
@@ -120,7 +120,7 @@ def _line_text(line: bytes, path: Path, number: int) -> str:
 def _split(
     lines: list[tuple[int, Mapping[str, Any]]], *, where: Path
 ) -> tuple[Training, tuple[tuple[int, Evaluation], ...]]:
-    """Training lines as columns, evaluation lines as (step, figures)."""
+    """Training lines as columns; lines with a key `evaluation` as (step, figures)."""
     steps: list[Mapping[str, float]] = []
     evaluations: list[tuple[int, Evaluation]] = []
     for number, values in lines:
@@ -128,12 +128,13 @@ def _split(
         step = fields.integer("step")
         if step is None:
             fields.fail("step", "a whole number", None)
-        figures = fields.record("evaluation", read_evaluation)
-        if figures is not None:
-            evaluations.append((step, figures))
+        if "evaluation" not in values:
+            steps.append(_numbers(fields))
             continue
-        steps.append(_numbers(fields))
-    return training(steps), tuple(evaluations)
+        figures = fields.record("evaluation", read_evaluation)
+        if figures is not None:  # null: a run that has no held-out data
+            evaluations.append((step, figures))
+    return columns(steps), tuple(evaluations)
 
 
 def _numbers(fields: Fields) -> Mapping[str, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar, get_type_hints
 
 from collimate.report._fields import Fields
 from collimate.report._record import (
@@ -10,6 +12,7 @@ from collimate.report._record import (
     DataFacts,
     Evaluation,
     Frontier,
+    Interval,
     LayoutCheck,
     Lengths,
     MethodFacts,
@@ -21,6 +24,7 @@ from collimate.report._record import (
     Training,
 )
 
+T = TypeVar("T")
 STATUSES = ("running", "finished", "stopped", "failed")
 
 
@@ -39,8 +43,6 @@ def read_run(
     evaluation = Fields(where=fields.where, path="evaluation.", values=fields.mapping("evaluation"))
     return RunRecord(
         folder=folder,
-        schema_version=1,
-        kind=fields.text("kind", "train"),
         name=fields.text("name", folder.name),
         status=status,
         error=fields.optional_text("error"),
@@ -51,120 +53,38 @@ def read_run(
         config=fields.mapping("config"),
         versions={key: str(value) for key, value in fields.mapping("versions").items()},
         machine=fields.mapping("machine"),
-        method=fields.record("method", _method),
-        model=fields.record("model", _model),
+        method=fields.record("method", reader(MethodFacts)),
+        model=fields.record("model", reader(ModelFacts)),
         sizes=fields.counts("sizes"),
         phases=fields.amounts("phases"),
-        train_data=data.record("train", _data),
-        evaluation_data=data.record("evaluation", _data),
-        reference=fields.record("reference", _reference),
+        train_data=data.record("train", reader(DataFacts)),
+        evaluation_data=data.record("evaluation", reader(DataFacts)),
+        reference=fields.record("reference", reader(ReferenceFacts)),
         before=evaluation.record("before", read_evaluation),
         after=evaluation.record("after", read_evaluation),
-        samples=fields.records("samples", _sample),
-        frontier=fields.record("frontier", _frontier),
+        samples=fields.records("samples", reader(Sample)),
+        frontier=fields.record("frontier", reader(Frontier)),
         training=training,
         evaluations=evaluations,
         partial_lines=partial_lines,
     )
 
 
-def read_evaluation(fields: Fields) -> Evaluation:
-    """An EVAL object; errors: BadRun, naming the field."""
-    return Evaluation(
-        rows=fields.integer("rows") or 0,
-        loss=fields.number("loss"),
-        reward_accuracy=fields.number("reward_accuracy"),
-        reward_accuracy_interval=fields.interval("reward_accuracy_interval"),
-        likelihood_accuracy=fields.number("likelihood_accuracy"),
-        likelihood_accuracy_interval=fields.interval("likelihood_accuracy_interval"),
-        log_ratio_chosen=fields.number("log_ratio_chosen"),
-        log_ratio_rejected=fields.number("log_ratio_rejected"),
-        log_prob_chosen=fields.number("log_prob_chosen"),
-        log_prob_rejected=fields.number("log_prob_rejected"),
-    )
+def reader(record: type[T]) -> Callable[[Fields], T]:
+    """A reader of `record`: each field under its own name, as its annotation says."""
+    kinds = get_type_hints(record)
+
+    def read(fields: Fields) -> T:
+        return record(**{name: BY_ANNOTATION[kind](fields, name) for name, kind in kinds.items()})
+
+    return read
 
 
-def _method(fields: Fields) -> MethodFacts:
-    return MethodFacts(
-        name=fields.text("name"),
-        distribution=fields.text("distribution"),
-        divergence=fields.text("divergence"),
-        margin=fields.text("margin"),
-        loss=fields.text("loss"),
-        tradeoff=fields.text("tradeoff"),
-        source=fields.text("source"),
-    )
-
-
-def _model(fields: Fields) -> ModelFacts:
-    return ModelFacts(
-        path=fields.text("path"),
-        architecture=fields.text("architecture"),
-        parameters=fields.integer("parameters"),
-        trainable=fields.integer("trainable"),
-        layout=fields.text("layout"),
-        layout_reason=fields.text("layout_reason"),
-        check=fields.record("check", _check),
-        hash=fields.text("hash"),
-    )
-
-
-def _check(fields: Fields) -> LayoutCheck:
-    return LayoutCheck(
-        log_prob=fields.number("log_prob"),
-        gradient=fields.number("gradient"),
-        tolerance=fields.number("tolerance"),
-    )
-
-
-def _data(fields: Fields) -> DataFacts:
-    return DataFacts(
-        file=fields.text("file"),
-        hash=fields.text("hash"),
-        format=fields.text("format"),
-        rows=fields.integer("rows"),
-        used=fields.integer("used"),
-        skipped=fields.counts("skipped"),
-        prompt_tokens=fields.record("prompt_tokens", _lengths),
-        chosen_tokens=fields.record("chosen_tokens", _lengths),
-        rejected_tokens=fields.record("rejected_tokens", _lengths),
-        prompts_truncated=fields.integer("prompts_truncated"),
-        answers_truncated=fields.integer("answers_truncated"),
-        duplicates=fields.integer("duplicates"),
-        chosen_longer=fields.number("chosen_longer"),
-        joint_tokenisation_differs=fields.integer("joint_tokenisation_differs"),
-        notes=fields.texts("notes"),
-    )
-
-
-def _lengths(fields: Fields) -> Lengths:
-    return Lengths(median=fields.number("median"), max=fields.integer("max"))
-
-
-def _reference(fields: Fields) -> ReferenceFacts:
-    return ReferenceFacts(
-        hash=fields.text("hash"),
-        computed=fields.integer("computed"),
-        from_cache=fields.integer("from_cache"),
-        first_step_max_log_ratio=fields.number("first_step_max_log_ratio"),
-    )
-
-
-def _sample(fields: Fields) -> Sample:
-    return Sample(
-        prompt=fields.text("prompt"),
-        before=fields.optional_text("before"),
-        after=fields.optional_text("after"),
-        chosen=fields.optional_text("chosen"),
-    )
-
-
-def _frontier(fields: Fields) -> Frontier:
-    return Frontier(
-        world=fields.text("world"),
-        curves=fields.records("curves", _curve),
-        points=fields.records("points", _point),
-    )
+def _required(fields: Fields, name: str) -> float:
+    value = fields.number(name)
+    if value is None:
+        fields.fail(name, "a number", None)
+    return value
 
 
 def _curve(fields: Fields) -> Curve:
@@ -174,16 +94,21 @@ def _curve(fields: Fields) -> Curve:
     return Curve(name=fields.text("name"), kl=kl, reward=reward)
 
 
-def _point(fields: Fields) -> Point:
-    kl, reward = fields.number("kl"), fields.number("reward")
-    if kl is None or reward is None:
-        fields.fail("kl" if kl is None else "reward", "a number", None)
-    return Point(
-        name=fields.text("name"),
-        kl=kl,
-        reward=reward,
-        share_of_gain=fields.number("share_of_gain"),
-        outside=fields.number("outside"),
-        tv=fields.number("tv"),
-        tabular_tv=fields.number("tabular_tv"),
-    )
+BY_ANNOTATION: Mapping[object, Callable[[Fields, str], object]] = {
+    str: Fields.text,
+    str | None: Fields.optional_text,
+    bool: lambda fields, name: fields.flag(name, default=True),  # is_policy, which old runs lack
+    int: lambda fields, name: fields.integer(name) or 0,
+    int | None: Fields.integer,
+    float: _required,
+    float | None: Fields.number,
+    Interval | None: Fields.interval,
+    Mapping[str, int]: Fields.counts,
+    tuple[str, ...]: Fields.texts,
+    tuple[Curve, ...]: lambda fields, name: fields.records(name, _curve),
+    tuple[Point, ...]: lambda fields, name: fields.records(name, reader(Point)),
+    LayoutCheck | None: lambda fields, name: fields.record(name, reader(LayoutCheck)),
+    Lengths | None: lambda fields, name: fields.record(name, reader(Lengths)),
+}
+
+read_evaluation = reader(Evaluation)

@@ -7,7 +7,7 @@ run did not say; a number that is there but is NaN or infinite is kept, so that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -136,11 +136,15 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceFacts:
-    """Where the reference's log-probs came from. Counts are rows; the log-ratio is in nats."""
+    """Where the reference's log-probs came from. Counts are rows; the log-ratio is in nats.
+
+    is_policy: the reference is the policy as it was before the first step, not another model.
+    """
 
     hash: str
     computed: int | None
     from_cache: int | None
+    is_policy: bool
     first_step_max_log_ratio: float | None
 
 
@@ -189,94 +193,64 @@ class Frontier:
     points: tuple[Point, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RunRecord:
-    """One run folder, read.
-
-    folder: where. status: "running", "finished", "stopped" or "failed"; error: why it failed.
-    seconds: wall time of the run. sizes: bytes by name. phases: seconds
-    by part of the run. evaluations: (step, figures) in file order.
-    partial_lines: incomplete last lines of metrics.jsonl that were left out (0 or 1).
-
-    >>> record = empty_record(Path("runs/one"))
-    >>> record.name, len(record.training)
-    ('one', 0)
-    """
-
-    folder: Path
-    schema_version: int
-    kind: str
-    name: str
-    status: str
-    error: str | None
-    created: str
-    seconds: float | None
-    steps: int | None
-    seed: int | None
-    config: Mapping[str, object]
-    versions: Mapping[str, str]
-    machine: Mapping[str, object]
-    method: MethodFacts | None
-    model: ModelFacts | None
-    sizes: Mapping[str, int]
-    phases: Mapping[str, float]
-    train_data: DataFacts | None
-    evaluation_data: DataFacts | None
-    reference: ReferenceFacts | None
-    before: Evaluation | None
-    after: Evaluation | None
-    samples: tuple[Sample, ...]
-    frontier: Frontier | None
-    training: Training
-    evaluations: tuple[tuple[int, Evaluation], ...]
-    partial_lines: int
-
-
 TRAINING_FIELDS = tuple(Training.__dataclass_fields__)
 
 
-def training(lines: list[Mapping[str, float]]) -> Training:
+def columns(lines: list[Mapping[str, float]]) -> Training:
     """Columns from logged lines; a field that a line lacks is NaN.
 
-    >>> training([{"step": 1.0, "loss": 0.5}, {"step": 2.0}]).loss
+    >>> columns([{"step": 1.0, "loss": 0.5}, {"step": 2.0}]).loss
     array([0.5, nan])
     """
     missing = float("nan")
-    columns = {
+    found = {
         name: np.array([line.get(name, missing) for line in lines], dtype=np.float64)
         for name in TRAINING_FIELDS
     }
-    return Training(**columns)
+    return Training(**found)
 
 
-def empty_record(folder: Path) -> RunRecord:
-    """A run about which nothing is known yet: where `dataclasses.replace` starts in tests."""
-    return RunRecord(
-        folder=folder,
-        schema_version=1,
-        kind="train",
-        name=folder.name,
-        status="running",
-        error=None,
-        created="",
-        seconds=None,
-        steps=None,
-        seed=None,
-        config={},
-        versions={},
-        machine={},
-        method=None,
-        model=None,
-        sizes={},
-        phases={},
-        train_data=None,
-        evaluation_data=None,
-        reference=None,
-        before=None,
-        after=None,
-        samples=(),
-        frontier=None,
-        training=training([]),
-        evaluations=(),
-        partial_lines=0,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunRecord:
+    """One run folder, read; by default a run that has said nothing yet.
+
+    folder: where. status: "running", "finished", "stopped" or "failed"; error: why it failed.
+    seconds: wall time of the run. sizes: bytes by name. phases: seconds by part of the run.
+    evaluations: (step, figures) in file order. partial_lines: incomplete last lines of
+    metrics.jsonl that were left out (0 or 1).
+
+    >>> record = RunRecord(folder=Path("runs/one"), name="one")
+    >>> record.status, len(record.training)
+    ('running', 0)
+    """
+
+    folder: Path
+    name: str
+    status: str = "running"
+    error: str | None = None
+    created: str = ""
+    seconds: float | None = None
+    steps: int | None = None
+    seed: int | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, object] = field(default_factory=dict)
+    method: MethodFacts | None = None
+    model: ModelFacts | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    phases: Mapping[str, float] = field(default_factory=dict)
+    train_data: DataFacts | None = None
+    evaluation_data: DataFacts | None = None
+    reference: ReferenceFacts | None = None
+    before: Evaluation | None = None
+    after: Evaluation | None = None
+    samples: tuple[Sample, ...] = ()
+    frontier: Frontier | None = None
+    training: Training = field(default_factory=lambda: columns([]))
+    evaluations: tuple[tuple[int, Evaluation], ...] = ()
+    partial_lines: int = 0
+
+    @property
+    def starts_at_reference(self) -> bool:
+        """Whether log-ratios are changes since the start: unless the reference is another model."""
+        return self.reference is None or self.reference.is_policy

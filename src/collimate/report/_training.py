@@ -8,8 +8,14 @@ import numpy as np
 
 from collimate.report import _figures as draw
 from collimate.report._blocks import Block, Chart, Prose, Tab
-from collimate.report._displacement import displacement, sentences
-from collimate.report._evaluations import evaluation_moments, evaluations_table, spread
+from collimate.report._displacement import (
+    displacement,
+    drift,
+    held_out_change,
+    sentences,
+    since_first,
+)
+from collimate.report._evaluations import Moments, evaluation_moments, evaluations_table, spread
 from collimate.report._format import count, number, plural
 from collimate.report._record import RunRecord
 from collimate.report._thin import LIMIT, window
@@ -20,17 +26,19 @@ STEP = "step"
 def training_tab(record: RunRecord) -> Tab:
     """Curves over steps, the displacement text, and a table of evaluations."""
     blocks: list[Block] = [*_notices(record)]
+    moments = evaluation_moments(record)
     if len(record.training):
+        circles = spread(moments)
         blocks += [
             _displacement_text(record),
-            _displacement_chart(record),
-            _loss(record),
-            _accuracies(record),
+            _displacement_chart(record, circles),
+            _loss(record, circles),
+            _accuracies(record, circles),
+            _gradient(record),
+            _rate(record),
         ]
-        blocks += [_gradient(record), _rate(record)]
-    evaluations = evaluation_moments(record)
-    if evaluations:
-        blocks.append(evaluations_table(evaluations))
+    if moments:
+        blocks.append(evaluations_table(moments))
     else:
         blocks.append(
             Prose(
@@ -97,8 +105,8 @@ def _circles(points: Sequence[object], what: str = "held-out pairs") -> tuple[st
     return (f"Circles: {what}.",) if points else ()
 
 
-def _loss(record: RunRecord) -> Chart:
-    steps, evaluations = record.training, spread(evaluation_moments(record))
+def _loss(record: RunRecord, evaluations: Moments) -> Chart:
+    steps = record.training
     traces = draw.curve("training", steps.step, steps.loss, "one")
     points = [(step, figures.loss) for step, figures in evaluations if figures.loss is not None]
     if points:
@@ -113,8 +121,8 @@ def _loss(record: RunRecord) -> Chart:
     )
 
 
-def _accuracies(record: RunRecord) -> Chart:
-    steps, evaluations = record.training, spread(evaluation_moments(record))
+def _accuracies(record: RunRecord, evaluations: Moments) -> Chart:
+    steps = record.training
     traces = draw.curve("reward", steps.step, steps.reward_accuracy, "two", faint=False)
     traces += draw.curve("likelihood", steps.step, steps.likelihood_accuracy, "three", faint=False)
     reward = [(s, e.reward_accuracy, e.reward_accuracy_interval) for s, e in evaluations]
@@ -153,29 +161,21 @@ def _accuracies(record: RunRecord) -> Chart:
 
 
 def _displacement_text(record: RunRecord) -> Prose:
-    found, method = displacement(record), record.method
+    found = displacement(record)
+    title = "Chosen and rejected answers"
     if found is None:
-        return Prose(
-            title="Chosen and rejected answers",
-            tone="empty",
-            sentences=(
-                "This run logged no log-ratios, so nothing can be said about displacement.",
-            ),
-        )
-    gap_only = method is not None and method.margin == "log_ratio_gap"
-    said = sentences(found, method=method.name if method else "", gap_only=gap_only)
-    return Prose(
-        title="Chosen and rejected answers",
-        sentences=said,
-        tone="warn" if found.gap < 0 else "plain",
-    )
+        said = ("Nothing that this run logged says how these answers moved.",)
+        return Prose(title=title, tone="empty", sentences=said)
+    tone = "warn" if found.gap < 0 else "plain"
+    return Prose(title=title, sentences=sentences(found, record.method), tone=tone)
 
 
-def _displacement_chart(record: RunRecord) -> Chart:
+def _displacement_chart(record: RunRecord, evaluations: Moments) -> Chart:
     steps = record.training
-    relative = bool(np.isfinite(steps.log_ratio_chosen).any())
-    chosen = steps.log_ratio_chosen if relative else _since_first(steps.log_prob_chosen)
-    rejected = steps.log_ratio_rejected if relative else _since_first(steps.log_prob_rejected)
+    chosen, rejected = drift(record)
+    relative = bool(np.isfinite(chosen).any())
+    if not relative:
+        chosen, rejected = since_first(steps.log_prob_chosen), since_first(steps.log_prob_rejected)
     bold = draw.curve("chosen", steps.step, chosen, "chosen")
     lost = np.minimum(draw.smooth(chosen, window(len(chosen))), 0.0)
     shade = draw.line(
@@ -193,27 +193,35 @@ def _displacement_chart(record: RunRecord) -> Chart:
     shade["line"] = {"width": 0, "color": "var(--chosen-pale)"}
     traces = [shade] if np.nanmin(lost, initial=0.0) < 0 else []
     traces += bold + draw.curve("rejected", steps.step, rejected, "rejected")
-    evaluations = spread(evaluation_moments(record))
-    for name, colour, points in (
-        ("chosen, held-out", "chosen", [(s, e.log_ratio_chosen) for s, e in evaluations]),
-        ("rejected, held-out", "rejected", [(s, e.log_ratio_rejected) for s, e in evaluations]),
-    ):
-        known = [(s, y) for s, y in points if y is not None]
-        if known and relative:
-            traces.append(draw.marks(name, [s for s, _ in known], [y for _, y in known], colour))
-    meaning = (
-        "Mean log-ratio of the given answers to the start of training (not a KL). Below the "
-        "dotted line an answer is less probable than at the start; shaded: what the chosen lost."
-        if relative
-        else "Mean log-prob of each step's pairs, less the first step's. There is no "
-        "reference, and steps hold different pairs, so small moves are noise."
-    )
+    changes = [(step, held_out_change(record, figures)) for step, figures in evaluations]
+    points = [(step, change) for step, change in changes if change is not None]
+    for index, name in enumerate(("chosen", "rejected")):
+        if points:
+            ends = [change[index] for _, change in points]
+            traces.append(draw.marks(f"{name}, held-out", [s for s, _ in points], ends, name))
+    noise = "steps hold different pairs, so small moves are noise."
+    if not relative:
+        meaning = (
+            "Mean log-prob of each step's pairs, less the first step's. There is no reference, "
+            f"and {noise}"
+        )
+    elif record.starts_at_reference:
+        meaning = (
+            "Mean log-ratio of the given answers to the start of training (not a KL). Below the "
+            "dotted line an answer is less probable than at the start; shaded: what the chosen "
+            "lost."
+        )
+    else:
+        meaning = (
+            "Mean log-ratio of each step's pairs to the reference (not a KL), less the first "
+            f"step's. The reference is another model, and {noise}"
+        )
     return Chart(
         identity="chart-displacement",
         title="Log-probability of chosen and rejected answers since the start",
         figure=draw.figure(traces, x=STEP, y="nats per answer", shapes=[draw.level(0.0)]),
         summary=f"Change in nats over steps. Chosen: {_ends(chosen)}; rejected: {_ends(rejected)}.",
-        caption=(meaning, *_drawn(record), *_circles(evaluations if relative else ())),
+        caption=(meaning, *_drawn(record), *_circles(points)),
     )
 
 
@@ -244,11 +252,6 @@ def _rate(record: RunRecord) -> Chart:
         figure=figure,
         summary=f"Learning rate over steps: {_ends(steps.learning_rate)}.",
     )
-
-
-def _since_first(values: draw.Array) -> draw.Array:
-    known = values[np.isfinite(values)]
-    return values - known[0] if len(known) else values
 
 
 def _ends(values: draw.Array) -> str:

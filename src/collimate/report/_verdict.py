@@ -13,8 +13,7 @@ def verdict(record: RunRecord) -> tuple[str, ...]:
     """Two to five sentences: state, held-out accuracies, displacement, distance to the frontier.
 
     >>> from pathlib import Path
-    >>> from collimate.report._record import empty_record
-    >>> for sentence in verdict(empty_record(Path("one"))): print(sentence)
+    >>> for sentence in verdict(RunRecord(folder=Path("one"), name="one")): print(sentence)
     The run is still going, with no step logged so far: read what follows as preliminary.
     There is no held-out evaluation, so nothing here says how the model does
     on pairs that it was not trained on.
@@ -39,10 +38,9 @@ def summary_lines(record: RunRecord) -> list[str]:
     """Two or three lines for a terminal, ASCII but for names that the user gave.
 
     >>> from pathlib import Path
-    >>> from collimate.report._record import empty_record
-    >>> for line in summary_lines(empty_record(Path("one"))): print(line)
+    >>> for line in summary_lines(RunRecord(folder=Path("one"), name="one")): print(line)
     one: running, no step logged; no held-out evaluation
-    no log-ratios logged, so nothing to say about chosen and rejected answers
+    nothing logged says how the chosen and rejected answers moved
     """
     done = _steps(record)
     head = [f"{record.name}: {record.status}", plural(done, "step") if done else "no step logged"]
@@ -65,9 +63,7 @@ def summary_lines(record: RunRecord) -> list[str]:
     found = displacement(record)
     lines = [
         f"{', '.join(head)}; {figures}",
-        short(found)
-        if found
-        else "no log-ratios logged, so nothing to say about chosen and rejected answers",
+        short(found) if found else "nothing logged says how the chosen and rejected answers moved",
     ]
     if record.error:
         lines.append(
@@ -173,11 +169,7 @@ def _against_chance(interval: Interval | None) -> str:
 
 def _moved(record: RunRecord) -> tuple[str, ...]:
     found = displacement(record)
-    if found is None:
-        return ()
-    method = record.method
-    gap_only = method is not None and method.margin == "log_ratio_gap"
-    return sentences(found, method=method.name if method else "", gap_only=gap_only)
+    return () if found is None else sentences(found, record.method)
 
 
 def _frontier(record: RunRecord) -> tuple[str, ...]:

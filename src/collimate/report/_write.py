@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from collimate._checks import BadConfig, BadRun, require_extra
+from collimate._checks import BadRun, require_extra
+from collimate._files import write_atomically
 from collimate.report._blocks import Tab
 from collimate.report._facts import data_tab, engine_tab
 from collimate.report._format import duration, moment
@@ -24,14 +23,13 @@ from collimate.report._training import training_tab
 EXTRA = "report"
 
 
-def write(run_folder: str | Path | Sequence[str | Path], path: str | Path | None = None) -> Path:
+def write(run_folder: str | Path, path: str | Path | None = None) -> Path:
     """Write the report of a run folder and return its path; by default `report.html` in the folder.
 
     The file is written beside its place and renamed, so that a reader never meets half a page.
-    A list may hold one folder; pages that compare runs do not exist yet.
 
     Errors: BadRun where the folder cannot be read (see `load`) or the page cannot be written;
-    BadConfig for several folders; MissingExtra without jinja2 or plotly.
+    MissingExtra without jinja2 or plotly.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -39,11 +37,10 @@ def write(run_folder: str | Path | Sequence[str | Path], path: str | Path | None
     >>> write(folder).name
     'report.html'
     """
-    folder = _single(run_folder)
-    target = folder / "report.html" if path is None else Path(path)
-    page = render(load(folder))
+    target = Path(run_folder) / "report.html" if path is None else Path(path)
+    page = render(load(run_folder))
     # A lone surrogate can come out of JSON, and is no text that UTF-8 could hold.
-    _write_atomically(target, page.encode("utf-8", errors="replace"))
+    _write(target, page.encode("utf-8", errors="replace"))
     return target
 
 
@@ -52,8 +49,7 @@ def render(record: RunRecord) -> str:
 
     Errors: MissingExtra without jinja2 or plotly.
 
-    >>> from collimate.report._record import empty_record
-    >>> page = render(empty_record(Path("one")))
+    >>> page = render(RunRecord(folder=Path("one"), name="one"))
     >>> page.startswith("<!doctype html>"), page.count("<html")
     (True, 1)
     """
@@ -133,17 +129,7 @@ def _resource(name: str) -> str:
     return (resources.files("collimate.report") / "templates" / name).read_text("utf-8")
 
 
-def _single(folders: str | Path | Sequence[str | Path]) -> Path:
-    if isinstance(folders, str | Path):
-        return Path(folders)
-    if len(folders) != 1:
-        raise BadConfig(
-            f"a report shows one run, got {len(folders)} run folders; write one report per folder"
-        )
-    return Path(folders[0])
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     if path.is_dir():
         raise BadRun(
             f"the report must be a file, but {path} is a folder; "
@@ -153,17 +139,10 @@ def _write_atomically(path: Path, content: bytes) -> None:
         raise BadRun(
             f"cannot write {path}: the folder {path.parent} does not exist; create it first"
         )
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_atomically(path, content)
     except OSError as error:
         raise BadRun(
             f"cannot write {path}: {error.strerror}; "
             "free some space, check permissions, or name another path"
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)

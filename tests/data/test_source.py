@@ -16,7 +16,7 @@ import pytest
 from collimate._checks import BadConfig, BadData
 from collimate.data import read_rows
 from collimate.data.json_text import PIECE
-from collimate.data.rows import read_entries
+from collimate.data.source import read_entries
 
 PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}
 
@@ -90,6 +90,13 @@ def test_gzip_is_told_by_content(tmp_path: Path) -> None:
     plain.write_text(json.dumps(PAIR))
     assert values(packed) == values(plain) == [PAIR]
     assert values(plain, format="jsonl") == [PAIR]
+
+
+def test_a_named_format_wins_over_the_ending(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(json.dumps(PAIR))
+    assert values(tmp_path / "a.txt", format="jsonl") == [PAIR]
+    (tmp_path / "a.jsonl").write_text(json.dumps([PAIR], indent=1))
+    assert values(tmp_path / "a.jsonl", format="json") == [PAIR]
 
 
 def test_a_json_list_is_read_in_pieces(tmp_path: Path) -> None:

@@ -7,47 +7,31 @@ written `hub:owner/name`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
 
 from collimate._checks import BadConfig, BadData, nearest
-from collimate.data.bad_rows import BadRow, Reason, shown
+from collimate.data.bad_rows import BadRow
+from collimate.data.files import read_csv, read_json, read_jsonl
+from collimate.data.row import Row
+from collimate.data.tables import (
+    is_dataset,
+    read_dataset,
+    read_hub,
+    read_mappings,
+    read_parquet,
+)
 
-FILE_FORMATS = ("auto", "jsonl", "json", "csv", "parquet")
+_READERS: Mapping[str, Callable[[Path, str], Iterator[Row | BadRow]]] = {
+    "jsonl": read_jsonl,
+    "json": read_json,
+    "csv": read_csv,
+    "parquet": read_parquet,
+}
+_ENDINGS = {**{f".{name}": name for name in _READERS}, ".ndjson": "jsonl"}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row as it was read.
-
-    index: 0-based position among the rows. values: column -> value. file: the source as named by
-    the user. line: 1-based line where the row starts, None where there are no lines.
-    typed: False where the format has only strings (CSV), so that numbers must be parsed.
-    """
-
-    index: int
-    values: Mapping[str, object]
-    file: str
-    line: int | None = None
-    typed: bool = True
-
-    def bad(self, field: str | None, reason: Reason, problem: str) -> BadRow:
-        """The error to raise about this row.
-
-        >>> str(Row(index=3, values={}, file="a.json").bad("prompt", Reason.NULL, "expected text"))
-        "a.json, row 3 (counted from 0), field 'prompt': expected text"
-        """
-        return BadRow(
-            file=self.file,
-            row=self.index,
-            line=self.line,
-            field=field,
-            reason=reason,
-            problem=problem,
-        )
-
+FORMATS = ("auto", *_READERS)
+"""How a file may be written; "auto": as its name ends."""
 
 Source = str | os.PathLike[str] | Iterable[object]
 """A path, `hub:owner/name[:split]`, a `datasets` data set, or any iterable of mappings."""
@@ -59,8 +43,8 @@ def read_rows(source: Source, *, format: str = "auto", name: str | None = None) 
     source: a path to `.jsonl`, `.json` (a list of objects), `.csv` or `.parquet`, each but the last
     also gzipped (told by content, not by name); a `datasets.Dataset` or `IterableDataset`; an
     iterable of mappings; or `hub:owner/name[:split]` (split "train" unless given), the only form
-    that uses the network. format: the file format where the name does not tell. name: how messages
-    call a source that has no path.
+    that uses the network. format: of a file, one of `FORMATS`. name: how messages call a source that
+    has no path.
     Raises BadRow at the first row that cannot be read, BadData for a source that is missing, empty
     or broken as a whole, BadConfig for an unknown format.
 
@@ -77,9 +61,9 @@ def read_entries(
     source: Source, *, format: str = "auto", name: str | None = None
 ) -> Iterator[Row | BadRow]:
     """Like `read_rows`, but a bad row is yielded in its place, and reading goes on after it."""
-    if format not in FILE_FORMATS:
-        hint = nearest(str(format), FILE_FORMATS)
-        raise BadConfig(f"format must be one of {', '.join(FILE_FORMATS)}, got {format!r}{hint}")
+    if format not in FORMATS:
+        hint = nearest(str(format), FORMATS)
+        raise BadConfig(f"format must be one of {', '.join(FORMATS)}, got {format!r}{hint}")
     file = name or source_name(source)
     empty = True
     for entry in _entries(source, format, file):
@@ -101,22 +85,13 @@ def source_name(source: Source) -> str:
 
 
 def _entries(source: Source, format: str, file: str) -> Iterator[Row | BadRow]:
-    # The readers import `Row` from here, so they are imported when they are needed.
-    from collimate.data import files, tables
-
     if isinstance(source, str) and source.startswith("hub:"):
-        return tables.read_hub(source, file)
+        return read_hub(source, file)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        readers = {
-            "jsonl": files.read_jsonl,
-            "json": files.read_json,
-            "csv": files.read_csv,
-            "parquet": tables.read_parquet,
-        }
-        return readers[_format_of(path, format, file)](path, file)
-    if tables.is_dataset(source):
-        return tables.read_dataset(source, file)
+        return _READERS[_format_of(path, format, file)](path, file)
+    if is_dataset(source):
+        return read_dataset(source, file)
     if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
         raise BadData(
             f"{file}: expected a path, a data set or an iterable of rows (one mapping of column to "
@@ -124,24 +99,6 @@ def _entries(source: Source, format: str, file: str) -> Iterator[Row | BadRow]:
             "datasets.Dataset.from_dict(columns)"
         )
     return read_mappings(source, file)
-
-
-def read_mappings(rows: Iterable[object], file: str) -> Iterator[Row | BadRow]:
-    """Rows of any iterable of mappings; anything else in it is a bad row."""
-    for index, values in enumerate(rows):
-        if isinstance(values, Mapping):
-            columns = cast(Mapping[object, object], values)
-            if all(isinstance(column, str) for column in columns):
-                yield Row(index=index, values=cast(Mapping[str, object], columns), file=file)
-                continue
-        yield BadRow(
-            file=file,
-            row=index,
-            line=None,
-            field=None,
-            reason=Reason.WRONG_TYPE,
-            problem=f"expected a mapping of column name to value, got {shown(values)}",
-        )
 
 
 def _format_of(path: Path, format: str, file: str) -> str:
@@ -158,16 +115,10 @@ def _format_of(path: Path, format: str, file: str) -> str:
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     suffix = suffixes[-1] if suffixes else ""
-    known = {
-        ".jsonl": "jsonl",
-        ".ndjson": "jsonl",
-        ".json": "json",
-        ".csv": "csv",
-        ".parquet": "parquet",
-    }
-    if suffix not in known:
+    if suffix not in _ENDINGS:
         raise BadData(
-            f"{file}: expected a name ending in {', '.join(known)} (or one of these with .gz), got "
-            f"'{path.name}'; rename it, or say the format: jsonl, json, csv or parquet"
+            f"{file}: expected a name ending in {', '.join(_ENDINGS)} (or one of these with .gz), "
+            f"got '{path.name}'; rename it, or name its format with --format, for example "
+            "--format jsonl (format='jsonl')"
         )
-    return known[suffix]
+    return _ENDINGS[suffix]
