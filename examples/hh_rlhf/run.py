@@ -184,7 +184,8 @@ def main() -> None:
     command = (
         "python examples/hh_rlhf/run.py --out runs/hh"
         " --data ../shared/data/hh_harmless_base/test.jsonl.gz"
-        f" --pretrain-steps {arguments.pretrain_steps} --epochs {arguments.epochs:g}"
+        f" --width {arguments.width} --pretrain-steps {arguments.pretrain_steps}"
+        f" --epochs {arguments.epochs:g}"
         f" --learning-rate {arguments.learning_rate:g}"
     )
     text = results(run, command, f"{arguments.pretrain_steps} steps, last loss {loss:.2f}")

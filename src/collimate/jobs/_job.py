@@ -165,7 +165,8 @@ class Job:
             )
 
     def _finish(self, state: LoopState) -> None:
-        self._checkpoint(state)  # first, so that nothing below can cost the steps
+        with self.phases.phase("save"):
+            self._checkpoint(state)  # first, so that nothing below can cost the steps
         with self.phases.phase("evaluate"):
             after = self.record["evaluation"]["after"] = self._evaluate(state)
             self._track(after, state.step)
