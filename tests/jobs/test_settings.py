@@ -17,7 +17,7 @@ from collimate import _checks
 from collimate._checks import BadConfig
 from collimate.jobs import settings as settings_module
 from collimate.jobs.settings import TrainSettings, settings_from
-from collimate.optim import SCHEDULES, learning_rate
+from collimate.optim import SCHEDULES, default_learning_rate, learning_rate
 
 GOOD: list[dict[str, Any]] = [
     {},
@@ -139,6 +139,12 @@ def test_every_setting_is_in_the_record() -> None:
     record = TrainSettings(cache=Path("a/b")).to_json()
     assert record.keys() == {field.name for field in fields(TrainSettings)}
     assert record["cache"] == "a/b"
+
+
+@pytest.mark.parametrize(("width", "full"), [(256, 1e-4), (512, 2.5e-5), (4096, 1e-4 / 256)])
+def test_the_default_rate_falls_with_the_square_of_the_width(width: int, full: float) -> None:
+    assert default_learning_rate(width, adapter=False) == pytest.approx(full)
+    assert default_learning_rate(width, adapter=True) == pytest.approx(10 * full)
 
 
 class TestSchedule:

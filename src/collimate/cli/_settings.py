@@ -14,7 +14,7 @@ import typer
 from typer.models import ArgumentInfo
 
 from collimate._checks import BadConfig, nearest
-from collimate.jobs.settings import FULL_LEARNING_RATE, LORA_LEARNING_RATE, TrainSettings
+from collimate.jobs.settings import TrainSettings
 
 Kind = Literal["flag", "whole", "number", "text", "choice", "texts"]
 
@@ -24,7 +24,7 @@ HELP: Mapping[str, str] = {
     "batch_size": "examples per step",
     "format": "of the data file; auto goes by its name",
     "limit": "use only the first rows",
-    "learning_rate": f"peak; unset: {FULL_LEARNING_RATE:g}, with LoRA {LORA_LEARNING_RATE:g}",
+    "learning_rate": "peak; unset: 1e-4 at width 256, falling with its square; tenfold with LoRA",
     "schedule": "of the learning rate after the warm-up",
     "warmup": "share of the steps, from 0 to below 1",
     "weight_decay": "of AdamW, on matrices only",

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging as transformers_logging
 
 from collimate._checks import BadConfig, BadModel, BadRun
-from collimate.engine.model import causal_model
+from collimate.engine.model import causal_model, has_adapter
 
 Tokenizer = PreTrainedTokenizerBase
 """Any transformers tokenizer."""
@@ -179,7 +179,7 @@ def add_lora(model: nn.Module, *, rank: int, alpha: int | None = None) -> nn.Mod
 
 def require_no_adapter(model: nn.Module) -> None:
     """Errors: BadConfig if the model has one."""
-    if isinstance(model, PeftModel):
+    if has_adapter(model):
         raise BadConfig(
             "the model already has an adapter: train that one (leave out lora_rank), or merge it "
             "first with `collimate export --merge`"

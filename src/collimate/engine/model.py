@@ -93,6 +93,16 @@ def causal_model(model: nn.Module) -> PreTrainedModel:
     return inner
 
 
+def width_of(model: nn.Module) -> int:
+    """The hidden size of its layers."""
+    return int(causal_model(model).config.get_text_config().hidden_size)
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether it is an adapter over a base model."""
+    return isinstance(model, PeftModel)
+
+
 def vocabulary_of(model: nn.Module) -> int:
     """Rows of the embedding table: ids from 0 up to it can be read."""
     table: Any = causal_model(model).get_input_embeddings()

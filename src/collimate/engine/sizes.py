@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from collimate.engine.head import CHUNK_BYTES
-from collimate.engine.model import causal_model
+from collimate.engine.model import causal_model, width_of
 
 _STORED_PER_LAYER = (
     34  # floats kept per token and unit of width in a layer: measured on Llama shapes
@@ -21,9 +21,7 @@ def run_sizes(model: nn.Module, *, tokens: int) -> Mapping[str, int]:
     token, layer and unit of width, and two chunks of logits.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
-    config = causal_model(model).config
-    width = getattr(config, "hidden_size", 0) or getattr(config, "n_embd", 0)
-    layers = getattr(config, "num_hidden_layers", 0) or 0
+    width, layers = width_of(model), causal_model(model).config.get_text_config().num_hidden_layers
     return {
         "weights": sum(p.numel() * p.element_size() for p in model.parameters()),
         "gradients": sum(p.numel() * p.element_size() for p in trainable),

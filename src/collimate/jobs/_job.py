@@ -19,6 +19,7 @@ from collimate.engine.generate import greedy_samples
 from collimate.engine.load import save_model
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.metrics import evaluation as evaluation_metrics
+from collimate.engine.model import has_adapter, width_of
 from collimate.engine.objective import initial_states
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
@@ -29,12 +30,8 @@ from collimate.jobs._phases import Phases
 from collimate.jobs.identity import run_identity
 from collimate.jobs.prepare import Prepared
 from collimate.jobs.run import Run
-from collimate.jobs.settings import (
-    FULL_LEARNING_RATE,
-    LORA_LEARNING_RATE,
-    TrainSettings,
-)
-from collimate.optim import adamw
+from collimate.jobs.settings import TrainSettings
+from collimate.optim import adamw, default_learning_rate
 
 
 class Job:
@@ -59,8 +56,8 @@ class Job:
         self.plan = Plan(
             examples=count, batch_size=options.batch_size, steps=steps, seed=options.seed
         )
-        peak = options.learning_rate or (
-            FULL_LEARNING_RATE if options.lora_rank is None else LORA_LEARNING_RATE
+        peak = options.learning_rate or default_learning_rate(
+            width_of(prepared.model), adapter=has_adapter(prepared.model)
         )
         self.loop = LoopSettings(
             peak=peak,

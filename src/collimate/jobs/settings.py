@@ -10,11 +10,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from collimate._checks import BadConfig, nearest, positive, within
 
-FULL_LEARNING_RATE = 2e-5
-LORA_LEARNING_RATE = 2e-4
-"""Defaults from a small study: docs/decisions/0004-defaults.md."""
-
-
 _DATA = ("format", "max_prompt", "max_answer", "truncate_answers", "on_bad_row", "limit")
 SCORE_SETTINGS = (
     *_DATA,
@@ -41,7 +36,7 @@ class TrainSettings:
     """How a run trains. Errors: BadConfig for a value outside its domain.
 
     Amount: epochs (passes over the data) or max_steps; batch_size examples per step. Optimiser:
-    AdamW with learning_rate (None: 2e-5 in full, 2e-4 with LoRA), schedule after a warmup share of
+    AdamW with learning_rate (None: by the model's width), schedule after a warmup share of
     the steps, weight_decay, max_gradient_norm. Model: precision (fp32, or bf16 autocast over
     float32 weights), device, dropout, lora_rank and lora_alpha. Data: format of a file whose name
     does not say it, limit to the first rows; max_prompt keeps the end of a prompt, max_answer
