@@ -690,14 +690,14 @@ class TestFolder:
             train(tmp_path / "a", method="dop")
         assert not (tmp_path / "a").exists()
 
-    @pytest.mark.parametrize(("options", "rate"), [({}, 6.4e-3), ({"lora_rank": 2}, 6.4e-2)])
+    @pytest.mark.parametrize(("options", "rate"), [({}, 2.5e-5), ({"lora_rank": 2}, 2.5e-4)])
     def test_the_default_rate_is_that_of_the_width(
         self, options: dict[str, int], rate: float, tmp_path: Path
     ) -> None:
-        """Width 32: 1e-4·(256/32)², and ten times that for an adapter."""
+        """Width 512: 1e-4·(256/512)², and ten times that for an adapter."""
         named = {"learning_rate": None, "warmup": 0.0, "schedule": "constant", **options}
-        line = metrics_of(train(tmp_path / "a", max_steps=1, **named))[0]
-        assert line["learning_rate"] == pytest.approx(rate)
+        run = train(tmp_path / "a", model=policy(hidden_size=512), max_steps=1, **named)
+        assert metrics_of(run)[0]["learning_rate"] == pytest.approx(rate)
 
     def test_two_log_lines_in_five_steps(self, tmp_path: Path) -> None:
         run = train(tmp_path / "a", log_every=3, max_steps=5)

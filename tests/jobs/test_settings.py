@@ -141,8 +141,12 @@ def test_every_setting_is_in_the_record() -> None:
     assert record["cache"] == "a/b"
 
 
-@pytest.mark.parametrize(("width", "full"), [(256, 1e-4), (512, 2.5e-5), (4096, 1e-4 / 256)])
-def test_the_default_rate_falls_with_the_square_of_the_width(width: int, full: float) -> None:
+@pytest.mark.parametrize(
+    ("width", "full"), [(32, 1e-4), (256, 1e-4), (512, 2.5e-5), (4096, 1e-4 / 256)]
+)
+def test_the_default_rate_falls_with_the_square_of_the_width_from_256(
+    width: int, full: float
+) -> None:
     assert default_learning_rate(width, adapter=False) == pytest.approx(full)
     assert default_learning_rate(width, adapter=True) == pytest.approx(10 * full)
 

@@ -24,7 +24,7 @@ HELP: Mapping[str, str] = {
     "batch_size": "examples per step",
     "format": "of the data file; auto goes by its name",
     "limit": "use only the first rows",
-    "learning_rate": "peak; unset: 1e-4 at width 256, falling with its square; tenfold with LoRA",
+    "learning_rate": "peak; unset: 1e-4 to width 256, then falling with its square; tenfold for LoRA",
     "schedule": "of the learning rate after the warm-up",
     "warmup": "share of the steps, from 0 to below 1",
     "weight_decay": "of AdamW, on matrices only",

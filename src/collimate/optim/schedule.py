@@ -10,14 +10,14 @@ _WIDTH, _FULL, _ADAPTER = 256, 1e-4, 1e-3
 
 
 def default_learning_rate(width: int, *, adapter: bool) -> float:
-    """A peak to start from for a model of hidden size `width`: 1e-4·(256/width)², tenfold for LoRA.
+    """A peak to start from for a model of hidden size `width`: 1e-4·min(1, 256/width)².
 
-    docs/decisions/0004-defaults.md says what it rests on.
+    Ten times that for a LoRA adapter. docs/decisions/0004-defaults.md says what it rests on.
 
     >>> f"{default_learning_rate(4096, adapter=False):.1e}"
     '3.9e-07'
     """
-    return (_ADAPTER if adapter else _FULL) * (_WIDTH / width) ** 2
+    return (_ADAPTER if adapter else _FULL) * min(1.0, _WIDTH / width) ** 2
 
 
 def learning_rate(step: int, *, steps: int, peak: float, warmup: int, schedule: str) -> float:
