@@ -199,7 +199,8 @@ INSTANTS: dict[str, tuple[object, str, int, Callable[..., Any] | None]] = {
     "after the last step": (_job.Job, "_finish", 1, None),
     "at the last evaluation": (_job.Job, "_samples_after", 1, None),
     "at the last checkpoint": (_job.Job, "_checkpoint", 4, None),
-    "before the last record": (_job.Job, "_finish_record", 1, None),
+    "before a checkpoint's record": (_job.Job, "_write_record", 2, None),
+    "before the last record": (_job.Job, "_write_record", 5, None),
 }
 QUICK = (
     "inside the second checkpoint's optimiser",
