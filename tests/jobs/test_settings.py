@@ -15,6 +15,7 @@ import pytest
 
 from collimate import _checks
 from collimate._checks import BadConfig
+from collimate.data import FORMATS
 from collimate.jobs import settings as settings_module
 from collimate.jobs.settings import TrainSettings, settings_from
 from collimate.optim import SCHEDULES, default_learning_rate, learning_rate
@@ -149,6 +150,10 @@ def test_the_default_rate_falls_with_the_square_of_the_width_from_256(
 ) -> None:
     assert default_learning_rate(width, adapter=False) == pytest.approx(full)
     assert default_learning_rate(width, adapter=True) == pytest.approx(10 * full)
+
+
+def test_the_formats_offered_are_those_that_can_be_read() -> None:
+    assert get_args(get_type_hints(TrainSettings)["format"]) == FORMATS
 
 
 class TestSchedule:

@@ -12,11 +12,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from collimate._checks import BadConfig, nearest
-from collimate.cli._settings import Setting, settings
+from collimate.cli._settings import Kind, Setting, settings
 
 PLACES = ("model", "data", "out", "evaluation", "reference", "tokenizer")
 """Keys whose value is a path or a hub name."""
+
+OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "config": (
+        Path,
+        typer.Option("--config", metavar="FILE.toml", help="the same names; flags win"),
+    ),
+    "model": (str, typer.Option("--model", metavar="DIR", help="folder, or hub:owner/name")),
+    "data": (str, typer.Option("--data", metavar="FILE", help="preference pairs")),
+    "tokenizer": (str, typer.Option("--tokenizer", metavar="DIR", help="unset: the model's")),
+}
+"""Flags that several commands take: type and description by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +49,19 @@ def read_config(path: Path) -> Config:
     """
     content = _toml(path)
     method, parameters = _method(path, content.pop("method", None))
-    kinds = {**settings(), **texts(*PLACES)}
+    kinds = {**settings(), **keys("text", *PLACES)}
     values = {key: _value(path, key, content[key], kinds, also=["method"]) for key in content}
     return Config(values=values, method=method, parameters=parameters)
 
 
 def read_values(path: Path | None, kinds: Mapping[str, Setting]) -> dict[str, Any]:
     """The values in a TOML file by name, none without a file. Errors: as `read_config`."""
-    content = {} if path is None else _toml(path)
-    return {key: _value(Path(path or ""), key, content[key], kinds) for key in content}
+    return {} if path is None else {k: _value(path, k, v, kinds) for k, v in _toml(path).items()}
 
 
-def texts(*names: str) -> dict[str, Setting]:
-    """Keys that take a text."""
-    return {name: Setting(name=name, kind="text", default=None) for name in names}
+def keys(kind: Kind, *names: str) -> dict[str, Setting]:
+    """Keys that are no settings of a run: places, and switches of a command."""
+    return {name: Setting(name=name, kind=kind, default=None) for name in names}
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import typer
 
-from collimate.cli._config import read_values, texts
+from collimate.cli._config import OPTIONS, keys, read_values
 from collimate.cli._output import table, write, write_json
-from collimate.cli._settings import Setting, flags, settings, signature
+from collimate.cli._settings import flags, settings, signature
 from collimate.jobs.settings import CHECK_SETTINGS
 
 SHOWN_PER_REASON = 3
@@ -19,15 +18,12 @@ SHOWN_PER_REASON = 3
 
 _OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "file": (str, typer.Argument(metavar="FILE", help="preference pairs", show_default=False)),
-    "config": (
-        Path,
-        typer.Option("--config", metavar="FILE.toml", help="the same names; flags win"),
-    ),
+    "config": OPTIONS["config"],
     "model": (
         str,
         typer.Option("--model", metavar="DIR", help="only its tokenizer and config are read"),
     ),
-    "tokenizer": (str, typer.Option("--tokenizer", metavar="DIR", help="unset: the model's")),
+    "tokenizer": OPTIONS["tokenizer"],
     "json": (bool, typer.Option("--json", help="everything found, as JSON")),
 }
 
@@ -37,8 +33,8 @@ def command(file: str, **given: Any) -> int:
 
     With --model also what training on it would take. Exit code 2 if any row is bad.
     """
-    switch = {"json": Setting(name="json", kind="flag", default=False)}
-    kinds = {**texts("model", "tokenizer"), **switch, **settings(*CHECK_SETTINGS)}
+    own = {**keys("text", "model", "tokenizer"), **keys("flag", "json")}
+    kinds = {**own, **settings(*CHECK_SETTINGS)}
     values = {**read_values(given["config"], kinds), **flags(given, kinds)}
     json = values.pop("json", False)
 

@@ -12,20 +12,15 @@ import typer
 
 from collimate._checks import BadConfig, BadModel, require_extra
 from collimate._files import write_atomically
-from collimate.cli._config import read_values, texts
+from collimate.cli._config import OPTIONS, keys, read_values
 from collimate.cli._output import write
-from collimate.cli._settings import Setting, flags, require, settings, signature
+from collimate.cli._settings import flags, require, settings, signature
 from collimate.cli.train import PACKAGES
 from collimate.jobs.settings import SCORE_SETTINGS, settings_from
 
 _PLACES = ("model", "data", "tokenizer", "reference", "out")
 _OPTIONS: Mapping[str, tuple[Any, Any]] = {
-    "config": (
-        Path,
-        typer.Option("--config", metavar="FILE.toml", help="the same names; flags win"),
-    ),
-    "model": (str, typer.Option("--model", metavar="DIR", help="folder, or hub:owner/name")),
-    "data": (str, typer.Option("--data", metavar="FILE", help="preference pairs")),
+    **OPTIONS,
     "reference": (
         str,
         typer.Option("--reference", metavar="DIR", help="adds log-ratios: model against reference"),
@@ -33,7 +28,6 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "out": (str, typer.Option("--out", metavar="FILE.jsonl", help="unset: standard output")),
     "force": (bool, typer.Option("--force", help="replace --out if it is there")),
     "tokens": (bool, typer.Option("--tokens", help="add the log-prob and weight of each token")),
-    "tokenizer": (str, typer.Option("--tokenizer", metavar="DIR", help="unset: the model's")),
 }
 
 
@@ -48,10 +42,8 @@ def command(**given: Any) -> None:
     rejected_weights, and the log-probs of the reference. Rows that --on-bad-row skip leaves out of
     OUT.jsonl are in OUT.bad_rows.jsonl.
     """
-    switches = {
-        name: Setting(name=name, kind="flag", default=False) for name in ("force", "tokens")
-    }
-    kinds = {**texts(*_PLACES), **switches, **settings(*SCORE_SETTINGS)}
+    own = {**keys("text", *_PLACES), **keys("flag", "force", "tokens")}
+    kinds = {**own, **settings(*SCORE_SETTINGS)}
     values = {**read_values(given["config"], kinds), **flags(given, kinds)}
     require("score", values, "model", "data")
     out, force, tokens = (values.pop(name, None) for name in ("out", "force", "tokens"))

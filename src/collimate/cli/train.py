@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from collimate._checks import BadConfig, require_extra
-from collimate.cli._config import PLACES, Config, read_config
+from collimate.cli._config import OPTIONS, PLACES, Config, read_config
 from collimate.cli._output import write, write_json
 from collimate.cli._settings import flags, require, settings, signature
 from collimate.cli._values import assignments, literal
@@ -18,12 +18,7 @@ PACKAGES = ("transformers", "tokenizers", "accelerate", "peft", "safetensors", "
 REPORT_PACKAGES = ("jinja2", "plotly")
 
 _OPTIONS: Mapping[str, tuple[Any, Any]] = {
-    "config": (
-        Path,
-        typer.Option("--config", metavar="FILE.toml", help="the same names; flags win"),
-    ),
-    "model": (str, typer.Option("--model", metavar="DIR", help="folder, or hub:owner/name")),
-    "data": (str, typer.Option("--data", metavar="FILE", help="preference pairs")),
+    **OPTIONS,
     "out": (Path, typer.Option("--out", metavar="DIR", help="run folder; new, unless --resume")),
     "method": (
         str,
@@ -43,7 +38,6 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
         str,
         typer.Option("--reference", metavar="DIR", help="unset: the model as passed, frozen"),
     ),
-    "tokenizer": (str, typer.Option("--tokenizer", metavar="DIR", help="unset: the model's")),
     "json": (bool, typer.Option("--json", help="print the result as JSON on standard output")),
 }
 

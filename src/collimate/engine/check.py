@@ -37,6 +37,11 @@ class LayoutCheck:
     gradient: float
     tolerance: float
 
+    @property
+    def layout(self) -> str:
+        """Its name in records and fingerprints."""
+        return "shared" if self.shared else "plain"
+
     def to_json(self) -> Mapping[str, object]:
         """For the run record; what is not finite is null, as JSON has no infinity."""
         return {

@@ -22,6 +22,9 @@ from transformers.utils import logging as transformers_logging
 from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.model import causal_model, has_adapter
 
+AnyModel = str | Path | nn.Module
+"""A folder, `hub:owner/name`, or the model itself."""
+
 Tokenizer = PreTrainedTokenizerBase
 """Any transformers tokenizer."""
 

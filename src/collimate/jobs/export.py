@@ -27,8 +27,11 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     if merge and not is_adapter:
         raise BadRun(f"{folder} is a whole model, there is no adapter to merge: leave out --merge")
     if not merge:
+        partial = target.with_name(f".{target.name}.partial")
         try:
-            shutil.copytree(folder, target, dirs_exist_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(folder, partial)
+            partial.replace(target)  # an empty folder that is there gives way
         except (OSError, shutil.Error) as error:
             raise BadRun(f"cannot write the model to {target}: {error}") from error
         return target

@@ -21,6 +21,7 @@ from collimate.engine.check import LayoutCheck, check_layout, require_readable
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import column_hash, model_fingerprint
 from collimate.engine.load import (
+    AnyModel,
     Tokenizer,
     add_lora,
     load_model,
@@ -44,8 +45,6 @@ from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
 from collimate.jobs.settings import TrainSettings
 from collimate.signals import log_prob
-
-AnyModel = str | Path | nn.Module
 
 _TRIED = 4  # rows that an objective is computed on before anything long begins
 
@@ -135,7 +134,7 @@ def prepare(
         console.say(
             f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})"
         )
-        fingerprint = model_fingerprint(policy, layout=_layout(check), precision=settings.precision)
+        fingerprint = model_fingerprint(policy, layout=check.layout, precision=settings.precision)
     engine = LogProbModel(policy, shared=check.shared)
     column = None
     if needs_reference(objective):
@@ -201,7 +200,7 @@ def _reference(
         longest = max(example.tokens for example in everything)
         check = check_layout(other, longest=longest, gradients=False)
         engine = LogProbModel(other, shared=check.shared)
-        fingerprint = model_fingerprint(other, layout=_layout(check), precision=settings.precision)
+        fingerprint = model_fingerprint(other, layout=check.layout, precision=settings.precision)
     root = Path(settings.cache) if settings.cache is not None else default_cache()
     store = LogProbStore(root, fingerprint)
     for path in store.torn:
@@ -249,7 +248,7 @@ def _require_computable(objective: Objective, loaded: Loaded) -> None:
         objective_value(objective, batch, initial_states(objective))
     except CollimateError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the author of a method may have written wrong
         last = traceback.extract_tb(error.__traceback__)[-1]
         columns = ", ".join(examples[0].columns) or "none"
         raise BadComposition(
@@ -264,10 +263,6 @@ def _sizes(policy: nn.Module, longest: int, settings: TrainSettings) -> Mapping[
     if settings.lora_rank is not None:
         trained = add_lora(outline(policy), rank=settings.lora_rank, alpha=settings.lora_alpha)
     return run_sizes(trained, tokens=max(longest, settings.tokens_per_micro_batch))
-
-
-def _layout(check: LayoutCheck) -> str:
-    return "shared" if check.shared else "plain"
 
 
 def _require_float32(model: nn.Module, settings: TrainSettings) -> None:

@@ -67,7 +67,7 @@ def first_record(
             "architecture": type(causal).__name__,
             "parameters": sum(p.numel() for p in prepared.model.parameters()),
             "trainable": sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
-            "layout": "shared" if prepared.check.shared else "plain",
+            "layout": prepared.check.layout,
             "layout_reason": prepared.check.reason,
             "check": {
                 name: prepared.check.to_json()[name]

@@ -14,7 +14,7 @@ from collimate._checks import BadComposition
 from collimate.data import Loaded
 from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs
-from collimate.engine.load import Tokenizer, load_model, load_tokenizer, quiet
+from collimate.engine.load import AnyModel, Tokenizer, load_model, load_tokenizer, quiet
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
 from collimate.engine.run_folder import write_json_lines
@@ -22,8 +22,6 @@ from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs.settings import SCORE_SETTINGS, settings_from
-
-AnyModel = str | Path | nn.Module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -20,13 +20,13 @@ from collimate._checks import (
 from collimate._types import PairLogProbs
 from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Objective
-from collimate.engine.load import Tokenizer, quiet
+from collimate.engine.load import AnyModel, Tokenizer, quiet
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.runtime import explaining_memory, seeded
 from collimate.jobs._console import Console
 from collimate.jobs._job import Job
 from collimate.jobs._phases import Phases
-from collimate.jobs.prepare import AnyModel, prepare
+from collimate.jobs.prepare import prepare
 from collimate.jobs.record import first_record
 from collimate.jobs.run import Run
 from collimate.jobs.settings import (
