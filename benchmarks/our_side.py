@@ -73,11 +73,10 @@ def train(shape: str, n: int, batch: int, cache: str) -> dict[str, Any]:
         tok.save_pretrained(folder)
         importlib.import_module("collimate.jobs.train")  # before the clock starts, as TRL is
         peak = {"before": peak_gb()}
-        reset_peak()
         start = time.perf_counter()
         run = align(folder, rows, tok, batch, cache)
         total = time.perf_counter() - start
-    peak["train"] = peak_gb()
+    peak |= {name: size / 1024e6 for name, size in run.record["peak_memory"].items()}
     reference, training = run.seconds["reference"], run.seconds["train"]
     forward = forward_flops(shape, encode(tok, rows))
     limit = matmul_flops()
@@ -251,17 +250,11 @@ def matmul_flops() -> float:
 
 
 def peak_gb() -> float:
-    """Peak resident memory since the start or the last reset, in 10^6 KiB as on TRL's side."""
+    """Peak resident memory since the start, in 10^6 KiB as on TRL's side."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1e6
     raise RuntimeError("no VmHWM in /proc/self/status; the memory figures need Linux")
-
-
-def reset_peak() -> None:
-    """Start the peak anew; where the system forbids it, phases share one peak."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -113,6 +113,15 @@ def test_no_budget_is_wasted_on_a_batch_that_the_next_example_fits(
     for batch, following in pairwise(batches):
         together = [examples[i] for i in (*batch, following[0])]
         assert pack(together).ids.numel() > budget
+
+
+@given(lengths=data, budget=st.integers(1, 400))
+def test_no_two_shared_micro_batches_would_fit_in_one(lengths: Lengths, budget: int) -> None:
+    """Wherever they stand in the plan: an example goes into any micro-batch with room, not the last."""
+    examples = made(lengths)
+    batches = micro_batches(examples, budget, shared=True)
+    sizes = [sum(examples[i].tokens for i in batch) for batch in batches]
+    assert all(a + b > budget for a, b in combinations(sizes, 2))
 
 
 @given(lengths=data, budget=st.integers(1, 400), shared=st.booleans())

@@ -48,7 +48,8 @@ def make_attacked_run(folder: Path) -> Path:
     poison["data"]["train"]["skipped"] = {ATTACK: 3}
     for name, value in (("config", ATTACK), ("versions", ATTACK), ("machine", ATTACK)):
         poison[name][ATTACK] = value
-    poison["sizes"][ATTACK] = poison["phases"][ATTACK] = 3
+    for name in ("sizes", "phases", "peak_memory"):
+        poison[name][ATTACK] = 3
     return make_run(folder, **poison)
 
 
@@ -111,6 +112,7 @@ def run_fields(name: str, steps: int) -> dict[str, Any]:
         "created": "2026-01-31T12:04:00Z",
         "seconds": 512.4,
         "phases": {"load": 1.9, "tokenise": 4.2, "check": 2.4, "reference": 31.0, "train": 441.2},
+        "peak_memory": {"load": 601_000_000, "train": 1_203_000_000},
         "steps": steps,
         "seed": 0,
         "config": {

@@ -48,6 +48,8 @@ HELP: Mapping[str, str] = {
     "trackers": "tensorboard, wandb, trackio ...; may be repeated",
     "samples": "held-out prompts to answer before and after",
     "tokens_per_micro_batch": "memory against speed; changes no number",
+    "memory_budget": "GB; --tokens-per-micro-batch is then measured once",
+    "activation_checkpointing": "compute layers again backward: less memory, a third slower",
     "trust_remote_code": "run Python code that comes with a model",
     "progress": "bars and lines on standard error",
     "report": "write report.html at the end",

@@ -1,7 +1,8 @@
 """The one head: hidden states of answer positions × vocabulary -> signals, in chunks.
 
 Nothing else in the engine multiplies by the vocabulary. A chunk of logits lives at a time, forward
-and again (recomputed) backward, so that memory is linear in the chunk and not in the batch.
+and backward, so that memory is linear in the chunk and not in the batch. The last chunk forward is
+the first one backward and is kept in between; the others are computed again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collimate.axes import Signal
 from collimate.signals import LogProb
 
 CHUNK_BYTES = 128 * 2**20
-"""Size of one chunk of float32 logits; the backward pass holds two."""
+"""Size of one chunk of float32 logits."""
 
 
 def chunk_rows(vocabulary: int) -> int:
@@ -73,14 +74,17 @@ def head_signals(
 
     The gradients of weight and bias are *added in place* to `.grad` during the backward pass (use
     `.backward()`, not `torch.autograd.grad`, to get them): no second vocabulary-sized tensor lives.
-    A frozen head costs no weight gradient.
+    A frozen head costs no weight gradient and nothing is computed again: d log p / d hidden is made
+    on the way forward.
     """
     if not len(target):
         nothing = hidden.sum(-1)
         return tuple(
             nothing if nothing.dtype == torch.float64 else nothing.float() for _ in signals
         )
-    return _Head.apply(hidden, readout.weight, readout.bias, target, readout, tuple(signals))
+    trained = any(x is not None and x.requires_grad for x in (hidden, readout.weight, readout.bias))
+    keep = torch.is_grad_enabled() and trained
+    return _Head.apply(hidden, readout.weight, readout.bias, target, readout, tuple(signals), keep)
 
 
 class _Head(torch.autograd.Function):
@@ -93,44 +97,57 @@ class _Head(torch.autograd.Function):
         target: Tensor,
         readout: Readout,
         signals: tuple[Signal, ...],
+        keep: bool,
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)  # a signal that the loss does not read costs nothing
-        size = chunk_rows(weight.shape[0])
+        by_hand = readout.is_plain and all(isinstance(signal, LogProb) for signal in signals)
+        frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2])
+        chunks = _chunks(len(target), chunk_rows(weight.shape[0]))
         cast = weight.to(hidden.dtype)
         parts: list[list[Tensor]] = [[] for _ in signals]
-        normalisers: list[Tensor] = []
-        for rows in _chunks(len(target), size):
-            logits = readout.shaped(readout.raw(hidden[rows], cast))
-            if any(isinstance(signal, LogProb) for signal in signals):
-                normalisers.append(torch.logsumexp(logits, dim=-1))
-            for part, signal in zip(parts, signals, strict=True):
-                if isinstance(signal, LogProb):
-                    part.append(_chosen(logits, target[rows]) - normalisers[-1])
-                else:
-                    part.append(signal.value(logits, target[rows], None))
-        ctx.save_for_backward(
-            hidden, weight, bias, target, *(torch.cat(n) for n in [normalisers] if n)
-        )
-        ctx.readout, ctx.signals, ctx.size = readout, signals, size
+        slopes: list[Tensor] = []
+        ctx.kept = None
+        for rows in chunks:
+            logits = readout.raw(hidden[rows], cast)
+            if by_hand:
+                torch.log_softmax(logits, dim=-1, out=logits)
+                values = [_chosen(logits, target[rows])] * len(signals)
+                if keep and frozen:
+                    one = torch.ones_like(values[0])
+                    slope = _log_prob_gradient(logits.exp_(), target[rows], one)
+                    slopes.append(slope.to(hidden.dtype) @ cast)
+                elif keep and rows is chunks[-1]:
+                    ctx.kept = logits
+            else:
+                logits = readout.shaped(logits)
+                values = [signal.value(logits, target[rows], None) for signal in signals]
+            for part, value in zip(parts, values, strict=True):
+                part.append(value)
+            del logits  # before the next chunk is made
+        ctx.slope = torch.cat(slopes) if slopes else None
+        ctx.save_for_backward(hidden, weight, bias, target)
+        ctx.readout, ctx.signals, ctx.chunks = readout, signals, chunks
         return tuple(torch.cat(part) for part in parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         if all(gradient is None for gradient in gradients):
-            return (None,) * 6
-        hidden, weight, bias, target, *normaliser = ctx.saved_tensors
+            return (None,) * 7
+        hidden, weight, bias, target = ctx.saved_tensors
+        if ctx.slope is not None:
+            hidden_gradient = ctx.slope * _sum(gradients)[:, None].to(hidden.dtype)
+            return hidden_gradient, None, None, None, None, None, None
         cast = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for rows in _chunks(len(target), ctx.size):
-            raw = ctx.readout.raw(hidden[rows], cast)
+        # Written over here; another backward pass through the same graph computes it again.
+        kept, ctx.kept = ctx.kept, None
+        for rows in reversed(ctx.chunks):
             grads = [None if g is None else g[rows] for g in gradients]
-            by_hand = ctx.readout.is_plain and all(
-                g is None or isinstance(s, LogProb) for g, s in zip(grads, ctx.signals, strict=True)
-            )
-            if by_hand:
-                slope = _log_prob_gradient(raw, target[rows], normaliser[0][rows], grads)
+            if kept is None:
+                slope = _chunk_gradient(ctx, hidden[rows], cast, target[rows], grads)
             else:
-                slope = _gradient_by_autograd(raw, target[rows], ctx.readout, ctx.signals, grads)
+                slope = _log_prob_gradient(kept.exp_(), target[rows], _sum(grads))
+                kept = None
             slope = slope.to(hidden.dtype)
             if hidden_gradient is not None:
                 torch.mm(slope, cast, out=hidden_gradient[rows])
@@ -138,19 +155,37 @@ class _Head(torch.autograd.Function):
                 _add_product(weight, slope, hidden[rows])
             if bias is not None and ctx.needs_input_grad[2]:
                 _gradient_of(bias).add_(slope.sum(0).to(bias.dtype))
-        return hidden_gradient, None, None, None, None, None
+            del slope  # before the next chunk is made
+        return hidden_gradient, None, None, None, None, None, None
+
+
+def _chunk_gradient(
+    ctx: Any,
+    hidden: Float[Tensor, "token width"],
+    weight: Float[Tensor, "vocab width"],
+    target: Int[Tensor, " token"],
+    gradients: Sequence[Float[Tensor, " token"] | None],
+) -> Float[Tensor, "token vocab"]:
+    """Gradient of Σ g·signal to the raw logits, computed again."""
+    raw = ctx.readout.raw(hidden, weight)
+    if ctx.readout.is_plain and all(
+        g is None or isinstance(s, LogProb) for g, s in zip(gradients, ctx.signals, strict=True)
+    ):
+        return _log_prob_gradient(torch.softmax(raw, dim=-1, out=raw), target, _sum(gradients))
+    return _gradient_by_autograd(raw, target, ctx.readout, ctx.signals, gradients)
 
 
 def _log_prob_gradient(
-    logits: Float[Tensor, "token vocab"],
+    softmax: Float[Tensor, "token vocab"],
     target: Int[Tensor, " token"],
-    normaliser: Float[Tensor, " token"],
-    gradients: Sequence[Float[Tensor, " token"] | None],
+    gradient: Float[Tensor, " token"],
 ) -> Float[Tensor, "token vocab"]:
-    """g·(onehot(target) - softmax), written over the logits."""
-    g = torch.stack([gradient for gradient in gradients if gradient is not None]).sum(0)
-    slope = logits.sub_(normaliser[:, None]).exp_().mul_(-g[:, None])
-    return slope.scatter_add_(1, target[:, None], g[:, None])
+    """g·(onehot(target) - softmax), written over the softmax."""
+    return softmax.mul_(-gradient[:, None]).scatter_add_(1, target[:, None], gradient[:, None])
+
+
+def _sum(gradients: Sequence[Float[Tensor, " token"] | None]) -> Float[Tensor, " token"]:
+    return torch.stack([gradient for gradient in gradients if gradient is not None]).sum(0)
 
 
 def _gradient_by_autograd(
@@ -189,4 +224,7 @@ def _chosen(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _chunks(total: int, size: int) -> list[slice]:
-    return [slice(i, min(i + size, total)) for i in range(0, total, size)]
+    """Slices of `size` rows, the odd one first: the last, which is kept, is as large as can be."""
+    odd = total % size
+    whole = [slice(i, i + size) for i in range(odd, total, size)]
+    return [slice(0, odd), *whole] if odd else whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from collimate.engine import attention
 from collimate.engine.attention import SharedRow, shared_attention_in
 from collimate.engine.head import Readout, head_signals
 from collimate.engine.packing import Packed
+from collimate.engine.recompute import Context, recomputed_layers
 from collimate.signals import log_prob
 
 
@@ -26,14 +28,23 @@ class LogProbModel(nn.Module):
 
     model: a transformers model, or a peft model around one. shared: whether answers share their
     prompt in one row (checked by `engine.check`), or every prompt + answer is a padded row.
+    recompute: activation checkpointing, which changes memory and time and no number.
 
     Errors: BadModel for a model without a separate backbone and output head.
     """
 
-    def __init__(self, model: nn.Module, *, shared: bool, together: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        shared: bool,
+        together: int | None = None,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.shared = shared
+        self.recompute = recompute
         self.together = attention.TOGETHER if together is None else together
         causal = causal_model(model)
         backbone: Any = causal.base_model
@@ -73,12 +84,13 @@ class LogProbModel(nn.Module):
             arguments["input_ids"] = packed.ids
         if packed.spans is None:
             arguments["attention_mask"] = None if packed.filled is None else packed.filled.long()
-            context = nullcontext()
+            context: Context = nullcontext
         else:
             arguments["position_ids"] = packed.positions
             arguments["collimate_row"] = SharedRow(packed.spans, packed.ids.device, self.together)
-            context = shared_attention_in(backbone.config)
-        with context:
+            context = partial(shared_attention_in, backbone.config)
+        recompute = self.recompute and torch.is_grad_enabled()
+        with context(), recomputed_layers(backbone, context) if recompute else nullcontext():
             return backbone(**arguments).last_hidden_state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,12 +53,36 @@ def micro_batches(
 ) -> list[tuple[int, ...]]:
     """Cut examples into micro-batches of at most `budget` tokens, padding included.
 
-    Positions into `examples`, longest first, so that the peak comes first and padded rows are
-    alike. Every micro-batch holds at least one example.
+    Positions into `examples`, longest first, so that the peak comes first. In the shared layout an
+    example goes where it leaves the least room (best fit, longest first: close to the fewest
+    micro-batches); padded rows go beside those of like length. Every micro-batch holds at least one
+    example.
 
     Errors: none; an example longer than the budget gets a micro-batch of its own.
     """
-    sizes = [_size(example, shared=shared) for example in examples]
+    return _best_fit(examples, budget) if shared else _rectangles(examples, budget)
+
+
+def _best_fit(examples: Sequence[Example], budget: int) -> list[tuple[int, ...]]:
+    order = sorted(range(len(examples)), key=lambda i: (-examples[i].tokens, i))
+    batches: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (tokens left, micro-batch), ascending
+    for i in order:
+        tokens = examples[i].tokens
+        at = bisect_left(rooms, (tokens, 0))
+        if at < len(rooms):
+            left, batch = rooms.pop(at)
+        else:
+            left, batch = budget, len(batches)
+            batches.append([])
+        batches[batch].append(i)
+        if left > tokens:
+            insort(rooms, (left - tokens, batch))
+    return [tuple(batch) for batch in batches]
+
+
+def _rectangles(examples: Sequence[Example], budget: int) -> list[tuple[int, ...]]:
+    sizes = [(len(example.answers), _longest_row(example)) for example in examples]
     order = sorted(range(len(examples)), key=lambda i: (-sizes[i][1], -sizes[i][0], i))
     batches: list[list[int]] = []
     rows = width = 0
@@ -71,9 +96,5 @@ def micro_batches(
     return [tuple(batch) for batch in batches]
 
 
-def _size(example: Example, *, shared: bool) -> tuple[int, int]:
-    """(rows, width) of the rectangle an example fills; in the shared layout each token is a row."""
-    if shared:
-        return example.tokens, 1
-    longest = max(len(answer.ids) for answer in example.answers)
-    return len(example.answers), len(example.prompt) + longest
+def _longest_row(example: Example) -> int:
+    return len(example.prompt) + max(len(answer.ids) for answer in example.answers)

@@ -14,17 +14,19 @@ _STORED_PER_LAYER = (
 )
 
 
-def run_sizes(model: nn.Module, *, tokens: int) -> Mapping[str, int]:
+def run_sizes(model: nn.Module, *, tokens: int, recompute: bool = False) -> Mapping[str, int]:
     """Bytes of weights, gradients, optimiser state (AdamW: two floats a parameter) and activations.
 
     tokens: of the largest micro-batch. Activations are an estimate: `_STORED_PER_LAYER` floats per
-    token, layer and unit of width, and two chunks of logits.
+    token, layer and unit of width, and a chunk of logits; with activation checkpointing (recompute)
+    a layer keeps one, and one layer at a time the rest.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     width, layers = width_of(model), causal_model(model).config.get_text_config().num_hidden_layers
+    kept = layers + _STORED_PER_LAYER if recompute else layers * _STORED_PER_LAYER
     return {
         "weights": sum(p.numel() * p.element_size() for p in model.parameters()),
         "gradients": sum(p.numel() * p.element_size() for p in trainable),
         "optimizer": sum(2 * p.numel() * p.element_size() for p in trainable),
-        "activations": 4 * _STORED_PER_LAYER * tokens * width * layers + 2 * CHUNK_BYTES,
+        "activations": 4 * kept * tokens * width + CHUNK_BYTES,
     }

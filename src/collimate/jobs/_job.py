@@ -64,7 +64,7 @@ class Job:
             warmup=math.ceil(options.warmup * steps),
             schedule=options.schedule,
             max_gradient_norm=options.max_gradient_norm,
-            budget=options.tokens_per_micro_batch,
+            budget=prepared.budget,
             log_every=options.log_every,
         )
         self.every = options.checkpoint_every or math.ceil(steps / 5)
@@ -93,7 +93,7 @@ class Job:
             before = self.folder.read_record()
             for name in ("evaluation", "samples", "created"):
                 self.record[name] = before[name]
-            self.phases.continues(before["phases"], before["seconds"])
+            self.phases.continues(before)
             if self.record["reference"] is not None and before["reference"] is not None:
                 name = "first_step_max_log_ratio"
                 self.record["reference"][name] = before["reference"][name]
@@ -174,7 +174,7 @@ class Job:
         self._write_record()
 
     def _write_record(self) -> None:
-        self.record.update(phases=self.phases.seconds, seconds=self.phases.total())
+        self.record.update(self.phases.to_json())
         self.folder.write_record(self.record)
 
     def _checkpoint(self, state: LoopState) -> None:
@@ -210,7 +210,7 @@ class Job:
                 rows = log_probs(
                     self.prepared.engine,
                     held_out.examples,
-                    budget=self.options.tokens_per_micro_batch,
+                    budget=self.prepared.budget,
                     autocast=self.prepared.runtime.autocast,
                     progress=bar.advance,
                 )

@@ -51,12 +51,14 @@ def predict(
     epochs: float,
     batch_size: int,
     tokens_per_micro_batch: int,
+    recompute: bool = False,
 ) -> Prediction:
     """Time and memory of a run with a reference. `model` may be on the meta device.
 
     A step forward costs 2 operations per token and weight, a step backward twice that; adapters
-    save the half of it that goes to frozen weights. The head is paid for answer tokens only, and
-    twice forward. The reference is one pass over the data.
+    save the half of it that goes to frozen weights; activation checkpointing (recompute) costs a
+    forward more. The head is paid for answer tokens only, and twice forward. The reference is one
+    pass over the data.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     body, head = _weights(model)
@@ -68,13 +70,13 @@ def predict(
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in model.parameters())
     forward = 2.0 * body * tokens + attended * visible
-    backward = forward * (2.0 if trainable == parameters else 1.2)
+    backward = forward * ((2.0 if trainable == parameters else 1.2) + recompute)
     answers = 2.0 * head * answered
     once = forward + answers
     work = once + epochs * (forward + backward + 4.0 * answers)
     speed = _speed(device)
     longest = max(example.tokens for example in examples)
-    sizes = run_sizes(model, tokens=max(longest, tokens_per_micro_batch))
+    sizes = run_sizes(model, tokens=max(longest, tokens_per_micro_batch), recompute=recompute)
     return Prediction(
         parameters=parameters,
         trainable=trainable,

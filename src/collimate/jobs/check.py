@@ -108,6 +108,7 @@ def check(
         epochs=options.epochs,
         batch_size=options.batch_size,
         tokens_per_micro_batch=options.tokens_per_micro_batch,
+        recompute=options.activation_checkpointing,
     )
     return Checked(facts=loaded.facts, bad_rows=loaded.bad_rows, texts=None, prediction=prediction)
 

@@ -17,6 +17,7 @@ from collimate._checks import BadComposition, BadConfig, BadData, CollimateError
 from collimate._types import Example
 from collimate.compose import Objective
 from collimate.data import Loaded
+from collimate.engine.budget import tokens_within
 from collimate.engine.check import LayoutCheck, check_layout, require_readable
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import column_hash, model_fingerprint
@@ -75,6 +76,7 @@ class Prepared:
     fingerprint: str
     reference: Reference | None
     sizes: Mapping[str, int]  # bytes that training will take, by what they hold
+    budget: int  # tokens per micro-batch
     exact: bool  # weights in float32 or better
 
 
@@ -88,10 +90,15 @@ def prepare(
     evaluation: Any,
     settings: TrainSettings,
     folder: Path,
+    budget: int | None,
     console: Console,
     phases: Phases,
 ) -> Prepared:
-    """Load and check in the order that fails cheapest first; Errors: any `CollimateError`."""
+    """Load and check in the order that fails cheapest first.
+
+    budget: tokens per micro-batch of the run that goes on, None for a new one. Errors: any
+    `CollimateError`.
+    """
     if settings.dropout and couples_batch(objective):
         raise BadConfig(
             f"'{objective.name}' couples the examples of a step and is differentiated in two passes, "
@@ -111,6 +118,10 @@ def prepare(
             require_no_adapter(policy)
         policy.to(runtime.device)
         policy.train(settings.dropout)
+        recompute = (
+            settings.activation_checkpointing or causal_model(policy).is_gradient_checkpointing
+        )
+        causal_model(policy).gradient_checkpointing_disable()  # ours knows of shared prompts
     with phases.phase("tokenise"):
         loaded = _load(data, tokens, policy, settings, console, "reading")
         held_out = (
@@ -135,17 +146,36 @@ def prepare(
             f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})"
         )
         fingerprint = model_fingerprint(policy, layout=check.layout, precision=settings.precision)
-    engine = LogProbModel(policy, shared=check.shared)
+    engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+    if budget is None:
+        budget = settings.tokens_per_micro_batch
+        if settings.memory_budget is not None:
+            budget = tokens_within(
+                settings.memory_budget,
+                engine,
+                loaded.examples,
+                sizes,
+                autocast=runtime.autocast,
+            )
+            console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
     column = None
     if needs_reference(objective):
         with phases.phase("reference"):
             column = _reference(
-                engine, fingerprint, reference, loaded, held_out, settings, runtime, console
+                engine,
+                fingerprint,
+                reference,
+                loaded,
+                held_out,
+                settings,
+                budget,
+                runtime,
+                console,
             )
     if settings.lora_rank is not None:
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
-        engine = LogProbModel(policy, shared=check.shared)
+        engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
     return Prepared(
@@ -159,6 +189,7 @@ def prepare(
         fingerprint=fingerprint,
         reference=column,
         sizes=sizes,
+        budget=budget,
         exact=causal_model(policy).dtype in (torch.float32, torch.float64),
     )
 
@@ -188,6 +219,7 @@ def _reference(
     loaded: Loaded,
     held_out: Loaded | None,
     settings: TrainSettings,
+    budget: int,
     runtime: Runtime,
     console: Console,
 ) -> Reference:
@@ -215,7 +247,7 @@ def _reference(
                 engine,
                 part,
                 store,
-                budget=settings.tokens_per_micro_batch,
+                budget=budget,
                 autocast=runtime.autocast,
                 progress=bar.advance,
             )
@@ -262,7 +294,11 @@ def _sizes(policy: nn.Module, longest: int, settings: TrainSettings) -> Mapping[
     trained = policy
     if settings.lora_rank is not None:
         trained = add_lora(outline(policy), rank=settings.lora_rank, alpha=settings.lora_alpha)
-    return run_sizes(trained, tokens=max(longest, settings.tokens_per_micro_batch))
+    return run_sizes(
+        trained,
+        tokens=max(longest, settings.tokens_per_micro_batch),
+        recompute=settings.activation_checkpointing,
+    )
 
 
 def _require_float32(model: nn.Module, settings: TrainSettings) -> None:

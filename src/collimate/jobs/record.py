@@ -43,6 +43,7 @@ def first_record(
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": 0.0,
         "phases": {},
+        "peak_memory": {},
         "steps": 0,
         "seed": settings.seed,
         "config": {
@@ -76,6 +77,7 @@ def first_record(
             "hash": prepared.fingerprint,
         },
         "sizes": dict(prepared.sizes),
+        "tokens_per_micro_batch": prepared.budget,
         "data": {
             "train": _facts(prepared.train),
             "evaluation": None if prepared.evaluation is None else _facts(prepared.evaluation),

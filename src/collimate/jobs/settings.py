@@ -26,6 +26,7 @@ CHECK_SETTINGS = (
     "batch_size",
     "lora_rank",
     "tokens_per_micro_batch",
+    "activation_checkpointing",
     "trust_remote_code",
 )
 """The settings that `collimate.check` takes too."""
@@ -43,7 +44,9 @@ class TrainSettings:
     refuses longer answers unless truncate_answers, on_bad_row stops or skips. Run: seed, log_every,
     evaluate_every and checkpoint_every in steps (None: evaluate before and after, checkpoint five
     times), keep so many checkpoints, resume, cache folder of reference log-probs, trackers, samples
-    before and after, tokens_per_micro_batch (changes no number), progress, report.
+    before and after, progress, report. Memory: tokens_per_micro_batch, or the memory_budget in GB that
+    it is measured for; activation_checkpointing computes layers again instead of keeping them.
+    Neither changes a number beyond rounding.
     """
 
     epochs: float = 1.0
@@ -75,6 +78,8 @@ class TrainSettings:
     trackers: tuple[str, ...] = ()
     samples: int = 3
     tokens_per_micro_batch: int = 1024
+    memory_budget: float | None = None
+    activation_checkpointing: bool = False
     trust_remote_code: bool = False
     progress: bool = True
     report: bool = True
@@ -99,6 +104,8 @@ class TrainSettings:
         _count("seed", self.seed, least=0)
         if self.learning_rate is not None:
             positive("learning_rate", self.learning_rate)
+        if self.memory_budget is not None:
+            positive("memory_budget", self.memory_budget)
         positive("max_gradient_norm", self.max_gradient_norm)
         within("warmup", self.warmup, 0.0, 1.0)
         within("weight_decay", self.weight_decay, 0.0, float("inf"))

@@ -77,8 +77,10 @@ def train(
     if options.evaluate_every is not None and evaluation is None:
         raise BadConfig("evaluate_every needs held-out data: give evaluation too, or leave it out")
     folder = RunFolder(Path(out))
+    budget = None
     if options.resume:
         _require_resumable(folder)
+        budget = folder.read_record().get("tokens_per_micro_batch")
     else:
         folder.require_new()
     console, phases = Console(enabled=options.progress), Phases()
@@ -93,6 +95,7 @@ def train(
             evaluation=evaluation,
             settings=options,
             folder=folder.path,
+            budget=budget,
             console=console,
             phases=phases,
         )
@@ -114,7 +117,7 @@ def train(
             run = job.run()
         except BaseException as error:
             if "identity" in record:  # else nothing has begun, and a refused resume changes nothing
-                record.update(status="failed", error=_reason(error), phases=phases.seconds)
+                record.update(phases.to_json(), status="failed", error=_reason(error))
                 with suppress(OSError):  # on a full disk the first error is the one to tell
                     folder.write_record(record)
             raise

@@ -209,8 +209,17 @@ def _sizes(record: RunRecord) -> Table:
 
 
 def _phases(record: RunRecord) -> Table:
-    rows = tuple((name.capitalize(), duration(seconds)) for name, seconds in record.phases.items())
-    return Table(title="Where the time went", columns=("Part", "Time"), rows=rows, half=True)
+    peaks = record.peak_memory
+    rows = tuple(
+        (name.capitalize(), duration(seconds), size(peaks[name]) if name in peaks else ABSENT)
+        for name, seconds in record.phases.items()
+    )
+    return Table(
+        title="Where the time went",
+        columns=("Part", "Time", "Peak memory"),
+        rows=rows,
+        half=True,
+    )
 
 
 def _speed(record: RunRecord) -> tuple[Fact, ...]:

@@ -57,6 +57,7 @@ def read_run(
         model=fields.record("model", reader(ModelFacts)),
         sizes=fields.counts("sizes"),
         phases=fields.amounts("phases"),
+        peak_memory=fields.counts("peak_memory"),
         train_data=data.record("train", reader(DataFacts)),
         evaluation_data=data.record("evaluation", reader(DataFacts)),
         reference=fields.record("reference", reader(ReferenceFacts)),

@@ -215,7 +215,8 @@ class RunRecord:
     """One run folder, read; by default a run that has said nothing yet.
 
     folder: where. status: "running", "finished", "stopped" or "failed"; error: why it failed.
-    seconds: wall time of the run. sizes: bytes by name. phases: seconds by part of the run.
+    seconds: wall time of the run. sizes: bytes by name. phases: seconds by part of the run;
+    peak_memory: the most bytes in use.
     evaluations: (step, figures) in file order. partial_lines: incomplete last lines of
     metrics.jsonl that were left out (0 or 1).
 
@@ -239,6 +240,7 @@ class RunRecord:
     model: ModelFacts | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     phases: Mapping[str, float] = field(default_factory=dict)
+    peak_memory: Mapping[str, int] = field(default_factory=dict)
     train_data: DataFacts | None = None
     evaluation_data: DataFacts | None = None
     reference: ReferenceFacts | None = None

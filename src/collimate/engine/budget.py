@@ -1,0 +1,64 @@
+"""How many tokens a micro-batch may hold, from one measurement of what a token costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from collimate._checks import BadConfig
+from collimate._types import Example
+from collimate.engine.evaluate import Autocast, pack
+from collimate.engine.memory import memory_in_use, peak_memory, reset_peak_memory
+from collimate.engine.model import LogProbModel
+from collimate.engine.plan import micro_batches
+
+GIGABYTE = 2**30
+_PROBED = 1024  # tokens of the micro-batch that is measured
+_USED = 0.9  # of the memory that is left: what the backward pass holds beside the forward's
+
+
+def tokens_within(
+    memory: float,
+    model: LogProbModel,
+    examples: Sequence[Example],
+    sizes: Mapping[str, int],
+    *,
+    autocast: Autocast,
+) -> int:
+    """The most tokens per micro-batch whose training stays within `memory` gigabytes.
+
+    The first micro-batch of the longest examples is run forward once, as in training; what it takes
+    per token, chunk of logits included, scales. Gradients and optimiser (`sizes`) come on top of
+    what is in use now.
+
+    Errors: BadConfig where not even the longest example fits, or the system tells no peak.
+    """
+    sample = [examples[i] for i in micro_batches(examples, _PROBED, shared=model.shared)[0]]
+    longest = max(_filled(model, [example]) for example in examples)
+    before = memory_in_use()
+    reset_peak_memory()
+    with torch.enable_grad(), autocast():
+        outputs = model(pack(model, sample))
+    peak = peak_memory()
+    del outputs
+    if peak is None:
+        raise BadConfig(
+            "memory_budget measures the peak of memory, which this system does not tell: give "
+            "tokens_per_micro_batch instead"
+        )
+    per_token = max(peak - before, 1) / _filled(model, sample)
+    fixed = before + sizes["gradients"] + sizes["optimizer"]
+    tokens = int(_USED * (memory * GIGABYTE - fixed) / per_token)
+    if tokens < longest:
+        needed = (fixed + longest * per_token / _USED) / GIGABYTE
+        raise BadConfig(
+            f"memory_budget of {memory:g} GB is too small: the longest example has {longest} tokens "
+            f"and takes {needed:.2f} GB with weights, gradients and optimizer; give more, shorten rows "
+            "(max_prompt, max_answer), or use activation_checkpointing or lora_rank"
+        )
+    return tokens
+
+
+def _filled(model: LogProbModel, examples: Sequence[Example]) -> int:
+    return pack(model, examples).ids.numel()
