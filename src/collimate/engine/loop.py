@@ -20,6 +20,7 @@ from collimate.engine.metrics import step_metrics
 from collimate.engine.model import LogProbModel
 from collimate.engine.objective import updated_states
 from collimate.engine.plan import Plan
+from collimate.engine.processes import ALONE, Processes, whole
 from collimate.engine.step import StepOutcome, gradient_step
 from collimate.optim import learning_rate
 
@@ -55,6 +56,7 @@ def run_steps(
     settings: LoopSettings,
     *,
     autocast: Autocast,
+    processes: Processes = ALONE,
     on_step: Callable[[LoopState, Mapping[str, Any] | None, StepOutcome], bool],
 ) -> LoopState:
     """Take the steps from `start` to the plan's end; `on_step` sees each and returns whether to go on.
@@ -77,7 +79,9 @@ def run_steps(
             state.states,
             budget=settings.budget,
             autocast=autocast,
+            processes=processes,
         )
+        processes.sum_gradients(parameters)
         norm = clip_gradients(parameters, settings.max_gradient_norm)
         _require_finite(outcome.loss.item(), norm, state.step, chosen.tolist(), examples)
         rate = learning_rate(
@@ -119,13 +123,13 @@ def clip_gradients(parameters: Sequence[Tensor], largest: float) -> float:
     A norm whose square exceeds float32 is still found: entries are then divided by the largest first.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients).item()
+    norm = _norm(gradients)
     if norm == math.inf:
-        peak = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf).item()
+        peak = _norm(gradients, kind=math.inf)
         if math.isfinite(peak):
             for gradient in gradients:
                 gradient.div_(peak)
-            scaled = torch.nn.utils.get_total_norm(gradients).item()
+            scaled = _norm(gradients)
             for gradient in gradients:
                 gradient.mul_(largest / scaled)
             return peak * scaled
@@ -133,6 +137,10 @@ def clip_gradients(parameters: Sequence[Tensor], largest: float) -> float:
         for gradient in gradients:
             gradient.mul_(largest / norm)
     return norm
+
+
+def _norm(gradients: Sequence[Tensor], kind: float = 2.0) -> float:
+    return whole(torch.nn.utils.get_total_norm(gradients, norm_type=kind)).item()
 
 
 def _require_finite(

@@ -48,6 +48,17 @@ def _order(seed: int, epoch: int, examples: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(examples)
 
 
+def shares(examples: Sequence[Example], processes: int) -> list[tuple[int, ...]]:
+    """The examples of each process: positions, longest first to whoever has the fewest tokens."""
+    load = [0] * processes
+    taken: list[list[int]] = [[] for _ in range(processes)]
+    for i in sorted(range(len(examples)), key=lambda i: (-examples[i].tokens, i)):
+        least = load.index(min(load))
+        taken[least].append(i)
+        load[least] += examples[i].tokens
+    return [tuple(own) for own in taken]
+
+
 def micro_batches(
     examples: Sequence[Example], budget: int, *, shared: bool
 ) -> list[tuple[int, ...]]:

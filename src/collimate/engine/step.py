@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,8 @@ from collimate.engine.objective import (
     objective_value,
 )
 from collimate.engine.packing import step_batch
-from collimate.engine.plan import micro_batches
+from collimate.engine.plan import micro_batches, shares
+from collimate.engine.processes import ALONE, Processes
 from collimate.signals import log_prob
 
 
@@ -42,52 +43,80 @@ def gradient_step(
     *,
     budget: int,
     autocast: Autocast,
+    processes: Processes = ALONE,
 ) -> StepOutcome:
     """Add the gradient of the objective over `examples` to the parameters' `.grad`.
 
     reference: per-token log-probs of each example's answers, None for methods without one. budget:
     tokens per micro-batch; it changes no number beyond rounding. Methods whose units depend on each
     other are differentiated over the whole step first (two-pass pull-back), then pulled back to
-    the parameters micro-batch by micro-batch.
+    the parameters micro-batch by micro-batch. Of several processes each computes its share of the
+    examples, and adds its share of the gradient; what the step saw is the whole step on all of them.
     """
     signals = _signals(objective)
-    batches = micro_batches(examples, budget, shared=model.shared)
-    values: list[list[Tensor]] = [[torch.empty(0)] * len(examples) for _ in signals]
+    owners = shares(examples, processes.count)
+    turns = _turns(model, examples, owners, budget, processes)
+    mine: dict[int, list[Tensor]] = {}  # example -> its values of each signal
+
+    def outputs_of(batch: Sequence[int]) -> tuple[Tensor, ...]:
+        with autocast():
+            return model(pack(model, [examples[i] for i in batch]), signals)
+
     if couples_batch(objective):
-        for batch in batches:
-            with torch.no_grad(), autocast():
-                _keep(
-                    values,
-                    examples,
-                    batch,
-                    model(pack(model, [examples[i] for i in batch]), signals),
-                )
-        columns = [torch.cat(column).requires_grad_() for column in values]
+        for batch, counts in turns:
+            with torch.no_grad():
+                outputs = outputs_of(batch)
+            if counts:
+                mine |= _by_example(examples, batch, outputs)
+        columns = [c.requires_grad_() for c in _columns(examples, owners, mine, signals, processes)]
         whole = _batch(examples, columns, reference, signals)
         loss = objective_value(objective, whole, states)
         slopes = _slopes(loss, whole, signals, examples)
-        for batch in batches:
-            with autocast():
-                outputs = model(pack(model, [examples[i] for i in batch]), signals)
+        for batch, counts in turns:
             pulled = [
                 (output * torch.cat([slope[i] for i in batch])).sum()
-                for output, slope in zip(outputs, slopes, strict=True)
+                for output, slope in zip(outputs_of(batch), slopes, strict=True)
             ]
-            torch.stack(pulled).sum().backward()
+            (torch.stack(pulled).sum() * counts).backward()
         columns = [column.detach() for column in columns]
         return StepOutcome(loss=loss.detach(), batch=_batch(examples, columns, reference, signals))
     device = causal_model(model.model).device
     data = stand_in(examples, reference, signals, device)
     denominators = denominators_of(objective, data, states)
-    for batch in batches:
+    for batch, counts in turns:
         chosen = [examples[i] for i in batch]
-        with autocast():
-            outputs = model(pack(model, chosen), signals)
+        outputs = outputs_of(batch)
         part = _batch(chosen, outputs, reference and [reference[i] for i in batch], signals)
-        objective_value(objective, part, states, denominators).backward()
-        _keep(values, examples, batch, outputs)
-    whole = _batch(examples, list(map(torch.cat, values)), reference, signals)
+        (objective_value(objective, part, states, denominators) * counts).backward()
+        if counts:
+            mine |= _by_example(examples, batch, outputs)
+    columns = _columns(examples, owners, mine, signals, processes)
+    whole = _batch(examples, columns, reference, signals)
     return StepOutcome(loss=objective_value(objective, whole, states), batch=whole)
+
+
+def _turns(
+    model: LogProbModel,
+    examples: Sequence[Example],
+    owners: Sequence[Sequence[int]],
+    budget: int,
+    processes: Processes,
+) -> list[tuple[tuple[int, ...], int]]:
+    """This process's micro-batches, and whether each counts (1 or 0).
+
+    Sharded processes take equally many turns; who has fewer computes one example for nothing.
+    """
+    plans = [
+        [
+            tuple(own[i] for i in batch)
+            for batch in micro_batches([examples[i] for i in own], budget, shared=model.shared)
+        ]
+        for own in owners
+    ]
+    turns = [(batch, 1) for batch in plans[processes.rank]]
+    idle = max(map(len, plans)) - len(turns) if processes.sharded else 0
+    shortest = min(range(len(examples)), key=lambda i: examples[i].tokens)
+    return turns + [((shortest,), 0)] * idle
 
 
 def _signals(objective: Objective) -> tuple[Signal, ...]:
@@ -95,16 +124,38 @@ def _signals(objective: Objective) -> tuple[Signal, ...]:
     return tuple(dict.fromkeys((log_prob, *wanted)))
 
 
-def _keep(
-    values: list[list[Tensor]],
+def _by_example(
+    examples: Sequence[Example], batch: Sequence[int], outputs: Sequence[Float[Tensor, " token"]]
+) -> dict[int, list[Float[Tensor, " _"]]]:
+    """Each example's values, one tensor per signal, without gradient."""
+    sizes = [_answered(examples[i]) for i in batch]
+    columns = [output.detach().split(sizes) for output in outputs]
+    return {i: [column[k] for column in columns] for k, i in enumerate(batch)}
+
+
+def _columns(
     examples: Sequence[Example],
-    batch: Sequence[int],
-    outputs: Sequence[Tensor],
-) -> None:
-    sizes = [sum(len(answer.ids) for answer in examples[i].answers) for i in batch]
-    for kept, output in zip(values, outputs, strict=True):
-        for i, part in zip(batch, output.detach().split(sizes), strict=True):
-            kept[i] = part
+    owners: Sequence[Sequence[int]],
+    mine: Mapping[int, Sequence[Tensor]],
+    signals: Sequence[Signal],
+    processes: Processes,
+) -> list[Float[Tensor, " token"]]:
+    """Each signal over the whole step, from what every process computed."""
+    sizes = [[_answered(examples[i]) for i in own] for own in owners]
+    columns: list[Tensor] = []
+    for k in range(len(signals)):
+        parts = processes.gather([mine[i][k] for i in owners[processes.rank]], sizes)
+        by_example = {
+            i: part
+            for own, found in zip(owners, parts, strict=True)
+            for i, part in zip(own, found, strict=True)
+        }
+        columns.append(torch.cat([by_example[i] for i in range(len(examples))]))
+    return columns
+
+
+def _answered(example: Example) -> int:
+    return sum(len(answer.ids) for answer in example.answers)
 
 
 def _batch(
@@ -129,8 +180,7 @@ def stand_in(
     device: torch.device,
 ) -> Batch:
     """The examples before any forward pass: every log-prob -1 or the reference's, data as it is."""
-    tokens = sum(len(answer.ids) for example in examples for answer in example.answers)
-    column = torch.full((tokens,), -1.0, device=device)
+    column = torch.full((sum(map(_answered, examples)),), -1.0, device=device)
     if reference is not None:
         column = _flat(reference, column)
     return _batch(examples, [column] * len(signals), reference, signals)
@@ -142,7 +192,7 @@ def _slopes(
     """dloss/dsignal per example, zeros for a signal that the loss does not read."""
     columns = [whole.log_prob, *(whole.signals[s.name] for s in signals[1:])]
     gradients = torch.autograd.grad(loss, columns, allow_unused=True)
-    sizes = [sum(len(answer.ids) for answer in example.answers) for example in examples]
+    sizes = [_answered(example) for example in examples]
     return [
         list((torch.zeros_like(c) if g is None else g).split(sizes))
         for c, g in zip(columns, gradients, strict=True)

@@ -1,0 +1,107 @@
+"""Several processes, one run.
+
+Every process holds all examples and the whole plan, so that only numbers travel, and nothing is
+ever pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """This process among those of the run.
+
+    device: where numbers travel. sharded: each process holds a part of every weight (FSDP2); they
+    exchange weights in every forward pass, so all must take equally many.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+    sharded: bool = False
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one writes files and speaks."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.count > 1:
+            dist.barrier()
+
+    def any(self, answer: bool) -> bool:
+        """Whether any process says yes."""
+        return self.total(int(answer)) > 0
+
+    def total(self, number: int) -> int:
+        """The sum of everyone's numbers."""
+        if self.count == 1:
+            return number
+        box = torch.tensor([number], device=self.device)
+        dist.all_reduce(box)
+        return int(box.item())
+
+    def gather(
+        self, parts: Sequence[Float[Tensor, " _"]], sizes: Sequence[Sequence[int]]
+    ) -> list[list[Float[Tensor, " _"]]]:
+        """Everyone's parts, by process. sizes: the lengths of each process's parts, known to all.
+
+        All parts have one dtype; a process without any sends nothing.
+        """
+        if self.count == 1:
+            return [list(parts)]
+        widest = max(map(sum, sizes))
+        dtype = self._dtype(parts)
+        padded = torch.zeros(widest, dtype=dtype, device=self.device)
+        if parts:
+            flat = torch.cat(list(parts))
+            padded[: len(flat)] = flat
+        everyone = [torch.empty_like(padded) for _ in range(self.count)]
+        dist.all_gather(everyone, padded)
+        return [
+            list(row[: sum(own)].split(list(own))) for row, own in zip(everyone, sizes, strict=True)
+        ]
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Make every parameter's gradient the sum of everyone's; sharded ones are summed already.
+
+        One exchange per step, whatever its micro-batches: the head and the embedding add their
+        gradients in place, which DistributedDataParallel's hooks would not see. A gradient that
+        nobody has stays None, as in one process.
+        """
+        if self.count == 1 or self.sharded:
+            return
+        trained = [p for p in parameters if p.requires_grad]
+        there = torch.tensor([p.grad is not None for p in trained], device=self.device).int()
+        dist.all_reduce(there)
+        waiting = []
+        for parameter, somewhere in zip(trained, there.tolist(), strict=True):
+            if somewhere:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                waiting.append(dist.all_reduce(parameter.grad, async_op=True))
+        for work in waiting:
+            work.wait()
+
+    def _dtype(self, parts: Sequence[Tensor]) -> torch.dtype:
+        """The dtype of the parts, also where this process has none."""
+        double = self.any(bool(parts) and parts[0].dtype == torch.float64)
+        return torch.float64 if double else torch.float32
+
+
+ALONE = Processes(rank=0, count=1, device=torch.device("cpu"))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A sharded tensor put together (every process must ask), any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

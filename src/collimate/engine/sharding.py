@@ -1,0 +1,27 @@
+"""FSDP2: every process holds a part of each weight, gradient and optimiser slot."""
+
+from __future__ import annotations
+
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from collimate.engine.model import LogProbModel
+from collimate.engine.processes import Processes
+
+
+def shard(model: LogProbModel, processes: Processes) -> None:
+    """Turn the parameters into DTensors, layer by layer; forward and backward put them together.
+
+    Gradients are summed over processes, not averaged: each adds its share of one objective.
+    `LogProbModel` is the root because nothing outside it touches backbone or head.
+    """
+    mesh = init_device_mesh(processes.device.type, (processes.count,))
+    for layer in list(model.modules()):
+        if isinstance(layer, GradientCheckpointingLayer):
+            fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
