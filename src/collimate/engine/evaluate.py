@@ -49,30 +49,38 @@ def log_probs(
 
 def stored_log_probs(
     model: LogProbModel,
-    examples: Sequence[Example],
+    parts: Sequence[Sequence[Example]],
     store: LogProbStore,
     *,
     budget: int,
     autocast: Autocast,
     progress: Progress | None = None,
-) -> tuple[Rows, int]:
-    """The same through the store, and how many examples had to be computed.
+) -> tuple[list[Rows], int]:
+    """The same of each data set through the store, and how many examples had to be computed.
 
-    The micro-batches are fixed by data and budget before the store is looked at, and one with a
-    missing row is recomputed whole: a cold, a warm and a half-filled store give the same bits.
+    The micro-batches are fixed by each data set and the budget before the store is looked at, and
+    one with a missing row is recomputed whole: a cold, a warm and a half-filled store give the same
+    bits. Errors: BadRun if the store has to be written and cannot be.
     """
     computed = 0
-    for batch in micro_batches(examples, budget, shared=model.shared):
-        keys = [sequence_key(examples[i], a) for i in batch for a in examples[i].answers]
-        if any(key not in store for key in keys):
-            rows = _forward(model, [examples[i] for i in batch], autocast)
-            store.add(keys, [row for answers in rows for row in answers])
-            computed += len(batch)
-        if progress is not None:
-            progress(len(batch))
-    store.flush()
-    read = [tuple(store[sequence_key(e, a)] for a in e.answers) for e in examples]
-    return read, computed
+    for examples in parts:
+        for batch in micro_batches(examples, budget, shared=model.shared):
+            keys = [sequence_key(examples[i], a) for i in batch for a in examples[i].answers]
+            if any(key not in store for key in keys):
+                if not computed:
+                    store.require_writable()
+                rows = _forward(model, [examples[i] for i in batch], autocast)
+                store.add(keys, [row for answers in rows for row in answers])
+                computed += len(batch)
+            if progress is not None:
+                progress(len(batch))
+    if computed:
+        store.settle()
+    columns = [
+        [tuple(store[sequence_key(e, a)] for a in e.answers) for e in examples]
+        for examples in parts
+    ]
+    return columns, computed
 
 
 def _forward(model: LogProbModel, examples: Sequence[Example], autocast: Autocast) -> Rows:
