@@ -257,6 +257,7 @@ SETTINGS = [
     flag("keep 0", "--keep", 0, words=("keep", "at least 1", "got 0")),
     flag("samples negative", "--samples", -1, words=("samples", "at least 0")),
     flag("tokens 0", "--tokens-per-micro-batch", 0, words=("tokens_per_micro_batch",)),
+    flag("unknown parallel", "--parallel", "fsdp", words=("parallel", "did you mean 'fsdp2'?")),
     flag("memory budget 0", "--memory-budget", 0, words=("memory_budget", "above 0")),
     flag("memory budget too small", "--memory-budget", 0.001, words=("0.001 GB", "lora_rank")),
     flag("recomputing with a value", "--activation-checkpointing=3",

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
-    Errors: OSError, with the old content still there.
+    One writer at a time. Errors: OSError, with the old content still there.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    write_then_name(path.with_name(f".{path.name}.partial"), data, lambda: path)
+
+
+def write_then_name(partial: Path, data: bytes, name: Callable[[], Path]) -> Path:
+    """Write `partial`, and rename it to `name()` once its bytes are on the disk.
+
+    Writers that give their partial files names of their own need not know of each other.
+    Errors: OSError, with nothing left behind.
+    """
     try:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        return partial.replace(name())
     except OSError:
         partial.unlink(missing_ok=True)
         raise

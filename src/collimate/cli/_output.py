@@ -13,8 +13,18 @@ import typer
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell reports of other programs
 
 
+def is_main() -> bool:
+    """Whether this is the first, or the only, of the processes that torchrun or accelerate started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def write(text: str) -> None:
-    """One text and a line break on standard output; quiet if the reader has gone away."""
+    """One text and a line break on standard output, by the main process.
+
+    Quiet if the reader has gone away.
+    """
+    if not is_main():
+        return
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -42,3 +52,16 @@ def table(rows: Iterable[tuple[str, ...]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
+
+
+def size(count: int | float) -> str:
+    """A number of bytes to three digits.
+
+    >>> size(1536)
+    '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} TiB"

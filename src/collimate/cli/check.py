@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from collimate.cli._config import OPTIONS, keys, read_values
-from collimate.cli._output import table, write, write_json
+from collimate.cli._output import size, table, write, write_json
 from collimate.cli._settings import flags, settings, signature
 from collimate.jobs.settings import CHECK_SETTINGS
 
@@ -94,12 +94,12 @@ def _lengths(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _predicted(prediction: Mapping[str, Any]) -> Iterator[str]:
-    sizes = ", ".join(f"{name} {_bytes(size)}" for name, size in prediction["sizes"].items())
+    sizes = ", ".join(f"{name} {size(held)}" for name, held in prediction["sizes"].items())
     yield (
         f"{prediction['parameters']:,} parameters, {prediction['trainable']:,} of them trained, "
         f"{prediction['steps']} steps"
     )
-    yield f"memory about {_bytes(prediction['memory'])}: {sizes}"
+    yield f"memory about {size(prediction['memory'])}: {sizes}"
     yield (
         f"time about {_duration(prediction['seconds'])} on this {prediction['device']} "
         f"({prediction['speed'] / 1e9:.0f} GFLOP/s in float32 matrix products)"
@@ -118,19 +118,6 @@ def _bad(rows: list[Mapping[str, Any]]) -> Iterator[str]:
         more = ", ..." if len(members) > SHOWN_PER_REASON else ""
         yield f"- {reason}, {len(members)}: {places}{more}"
         yield f"    {members[0]['message']}"
-
-
-def _bytes(size: int | float) -> str:
-    """A size to three digits.
-
-    >>> _bytes(1536)
-    '1.5 KiB'
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} TiB"
 
 
 def _duration(seconds: int | float) -> str:

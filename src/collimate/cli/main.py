@@ -20,13 +20,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("train", "Align a model on preference pairs; leaves a run folder."),
     "score": ("score", "Log-probabilities of given answers, as JSON lines."),
     "check": ("check", "What is in a data file, and what training on it would take."),
+    "cache": ("cache", "Cached reference log-probs: ls, gc, verify."),
     "report": ("report", "Write a run's report.html again."),
     "methods": ("methods", "List the methods with their five choices and sources."),
     "cite": ("cite", "Print the BibTeX entries of a method."),
     "export": ("export", "A run's model as a plain transformers folder."),
     "demo": ("demo", "Align a tiny model and compare it with the exact optimum."),
 }
-"""Name -> module in `collimate.cli` (whose `command` is the typer function) and one line of help."""
+"""Name -> module in `collimate.cli` (whose `command` is a function or a group) and a line of help."""
 
 OK, BUG, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,9 +35,9 @@ OK, BUG, USAGE, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0: done. 1: a bug. 2: an error the user can mend, said on one screen. 130: interrupted. 141: the
-    reader of the output went away. `--debug` anywhere, or COLLIMATE_DEBUG=1, adds the traceback of
-    an error.
+    0: done. 1: a bug, or damage that `cache verify` found. 2: an error the user can mend, said on
+    one screen. 130: interrupted. 141: the reader of the output went away. `--debug` anywhere, or
+    COLLIMATE_DEBUG=1, adds the traceback of an error.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = "--debug" in arguments or os.environ.get("COLLIMATE_DEBUG", "0") not in ("", "0")
@@ -98,10 +99,13 @@ def build(chosen: str | None = None) -> typer.Typer:
     )
     app.callback()(_root)
     for name, (module, line) in COMMANDS.items():
-        function: Callable[..., Any] = _stub
+        found: Callable[..., Any] | typer.Typer = _stub
         if name == chosen:
-            function = importlib.import_module(f"collimate.cli.{module}").command
-        app.command(name, short_help=line, help=function.__doc__)(function)
+            found = importlib.import_module(f"collimate.cli.{module}").command
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name, short_help=line, help=found.__doc__)(found)
     return app
 
 

@@ -13,7 +13,7 @@ import typer
 from collimate._checks import BadConfig, BadModel, require_extra
 from collimate._files import write_atomically
 from collimate.cli._config import OPTIONS, keys, read_values
-from collimate.cli._output import write
+from collimate.cli._output import is_main, write
 from collimate.cli._settings import flags, require, settings, signature
 from collimate.cli.train import PACKAGES
 from collimate.jobs.settings import SCORE_SETTINGS, settings_from
@@ -62,7 +62,7 @@ def command(**given: Any) -> None:
     text = "\n".join(json.dumps(line(row, tokens=bool(tokens))) for row in rows)
     if out is None:
         write(text)
-    else:
+    elif is_main():
         write_atomically(out, (text + "\n").encode())
         write(str(out))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -18,8 +18,10 @@ from collimate.engine.store import LogProbStore
 
 Progress = Callable[[int], None]
 Autocast = Callable[[], AbstractContextManager[object]]
-Rows = list[tuple[np.ndarray, ...]]
-"""For each example, one float32 array [token] per answer."""
+Row = tuple[np.ndarray, ...]
+"""One float32 array [token] per answer."""
+Rows = list[Row]
+"""One row per example."""
 
 
 def pack(model: LogProbModel, examples: Sequence[Example]) -> Packed:
@@ -38,72 +40,95 @@ def log_probs(
     processes: Processes = ALONE,
 ) -> Rows:
     """Per-token log-probs of every answer, in the order of `examples`; each is computed once."""
-
-    def compute(batch: Sequence[int]) -> Rows:
-        return _forward(model, [examples[i] for i in batch], autocast)
-
     batches = micro_batches(examples, budget, shared=model.shared)
-    return _in_turns(compute, batches, examples, progress, processes)
+    mine: dict[int, Row] = {}
+    for batch, counts, taken in _turns(batches, processes):
+        rows = _forward(model, [examples[i] for i in batch], autocast)
+        if counts:
+            mine |= zip(batch, rows, strict=True)
+        if progress is not None:
+            progress(taken)
+    return _exchanged(mine, batches, examples, processes)
 
 
 def stored_log_probs(
     model: LogProbModel,
-    examples: Sequence[Example],
+    parts: Sequence[Sequence[Example]],
     store: LogProbStore,
     *,
     budget: int,
     autocast: Autocast,
     progress: Progress | None = None,
     processes: Processes = ALONE,
-) -> tuple[Rows, int]:
-    """The same through the store, and how many examples had to be computed.
+) -> tuple[list[Rows], int]:
+    """The same of each data set through the store, and how many examples had to be computed.
 
-    The micro-batches are fixed by data and budget before the store is looked at, and one with a
-    missing row is recomputed whole: a cold, a warm and a half-filled store give the same bits. Each
-    process looks into its own store and writes segments of its own; all then read the same values.
+    The micro-batches are fixed by each data set and the budget before the store is looked at, and
+    one with a missing row is recomputed whole: a cold, a warm and a half-filled store give the same
+    bits. Processes that are not sharded share the work: each writes segments of its own, and all go
+    on with the same values. Errors: BadRun if the store has to be written and cannot be.
     """
+    plans = [micro_batches(examples, budget, shared=model.shared) for examples in parts]
     computed = 0
-
-    def compute(batch: Sequence[int]) -> Rows:
-        nonlocal computed
-        keys = [[sequence_key(examples[i], a) for a in examples[i].answers] for i in batch]
-        flat = [key for answers in keys for key in answers]
-        if any(key not in store for key in flat):
-            rows = _forward(model, [examples[i] for i in batch], autocast)
-            store.add(flat, [row for answers in rows for row in answers])
-            computed += len(batch)
-        return [tuple(store[key] for key in answers) for answers in keys]
-
-    batches = micro_batches(examples, budget, shared=model.shared)
-    rows = _in_turns(compute, batches, examples, progress, processes)
+    for examples, batches in zip(parts, plans, strict=True):
+        for batch, _, taken in _turns(batches, processes):
+            keys = [sequence_key(examples[i], a) for i in batch for a in examples[i].answers]
+            if any(key not in store for key in keys):
+                if not computed:
+                    store.require_writable()
+                rows = _forward(model, [examples[i] for i in batch], autocast)
+                store.add(keys, [row for answers in rows for row in answers])
+                computed += len(batch)
+            if progress is not None:
+                progress(taken)
     store.flush()
-    return rows, processes.total(computed)
+    everywhere = processes.total(computed)  # also: the others have written what they computed
+    if computed:
+        store.settle()
+    columns: list[Rows] = []
+    for examples, batches in zip(parts, plans, strict=True):
+        own = [i for batch in batches[processes.rank :: processes.count] for i in batch]
+        mine = {
+            i: tuple(store[sequence_key(examples[i], a)] for a in examples[i].answers) for i in own
+        }
+        columns.append(_exchanged(mine, batches, examples, processes))
+    return columns, everywhere
 
 
-def _in_turns(
-    compute: Callable[[Sequence[int]], Rows],
-    batches: Sequence[tuple[int, ...]],
-    examples: Sequence[Example],
-    progress: Progress | None,
-    processes: Processes,
-) -> Rows:
-    """The rows of all micro-batches, which the processes take in turn."""
-    mine: Rows = []
+def _turns(
+    batches: Sequence[tuple[int, ...]], processes: Processes
+) -> Iterator[tuple[tuple[int, ...], bool, int]]:
+    """This process's micro-batches, whether each counts, and how many examples all take meanwhile.
+
+    One that does not count is computed because the others need this process's part of the weights.
+    """
     for start in range(0, len(batches), processes.count):
         turn = batches[start : start + processes.count]
-        if processes.rank < len(turn):
-            mine.extend(compute(turn[processes.rank]))
-        elif processes.sharded:
-            compute(turn[0])  # for nothing: the others need this process's part of the weights
-        if progress is not None:
-            progress(sum(map(len, turn)))
+        own = processes.rank < len(turn)
+        if own or processes.sharded:
+            yield turn[processes.rank if own else 0], own, sum(map(len, turn))
+
+
+def _exchanged(
+    mine: Mapping[int, Row],
+    batches: Sequence[tuple[int, ...]],
+    examples: Sequence[Example],
+    processes: Processes,
+) -> Rows:
+    """The rows of all examples, from those of each process's micro-batches."""
+    if processes.count == 1:
+        return [mine[i] for i in range(len(examples))]
     owners = [
         [i for batch in batches[rank :: processes.count] for i in batch]
         for rank in range(processes.count)
     ]
-    found: dict[int, tuple[np.ndarray, ...]] = {}
     sizes = [[len(a.ids) for i in own for a in examples[i].answers] for own in owners]
-    flat = [torch.from_numpy(row).to(processes.device) for answers in mine for row in answers]
+    flat = [
+        torch.from_numpy(row).to(processes.device)
+        for i in owners[processes.rank]
+        for row in mine[i]
+    ]
+    found: dict[int, Row] = {}
     for own, parts in zip(owners, processes.gather(flat, sizes), strict=True):
         arrays = iter([part.cpu().numpy() for part in parts])
         found |= {i: tuple(next(arrays) for _ in examples[i].answers) for i in own}

@@ -189,6 +189,15 @@ def require_no_adapter(model: nn.Module) -> None:
         )
 
 
+def name_of(thing: object) -> str:
+    """What a person knows an argument by: its path or hub name, where an object came from, its type."""
+    if isinstance(thing, str | Path):
+        return str(thing)
+    if isinstance(thing, nn.Module):
+        return causal_model(thing).config._name_or_path or type(thing).__name__
+    return type(thing).__name__
+
+
 def end_ids(model: nn.Module, tokenizer: Tokenizer) -> frozenset[int]:
     """Every id that ends a sequence: the tokenizer's and all of the generation config's."""
     generation = getattr(causal_model(model), "generation_config", None)

@@ -51,6 +51,14 @@ class Processes:
         dist.all_reduce(box)
         return int(box.item())
 
+    def least(self, number: int) -> int:
+        """The smallest of everyone's numbers."""
+        if self.count == 1:
+            return number
+        box = torch.tensor([number], device=self.device)
+        dist.all_reduce(box, op=dist.ReduceOp.MIN)
+        return int(box.item())
+
     def gather(
         self, parts: Sequence[Float[Tensor, " _"]], sizes: Sequence[Sequence[int]]
     ) -> list[list[Float[Tensor, " _"]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,17 +14,18 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 
 from collimate._checks import BadConfig, MissingExtra, OutOfMemory, nearest
+from collimate.engine.processes import Processes
 
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
 class Runtime:
-    """Device, autocast and trackers of one run.
+    """Device, autocast, trackers and processes of one run (torchrun or accelerate start several).
 
     precision: `bf16` is autocast over float32 master weights. device: `auto` takes cuda, then mps,
-    then cpu. Errors: BadConfig for a device that is not there, several processes, unknown names;
-    MissingExtra for a tracker whose package is not installed, which accelerate would leave out.
+    then cpu. Errors: BadConfig for a device that is not there, unknown names; MissingExtra for a
+    tracker whose package is not installed, which accelerate would leave out.
     """
 
     def __init__(
@@ -40,11 +40,6 @@ class Runtime:
             raise BadConfig(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         _require_device(device)
         _require_trackers(trackers)
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise BadConfig(
-                "this version trains in one process, and WORLD_SIZE says there are several: start it "
-                "without torchrun or accelerate launch"
-            )
         # accelerate keeps one process-wide state and refuses a second run with other settings.
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(
@@ -54,6 +49,11 @@ class Runtime:
             project_dir=None if folder is None else str(folder),
         )
         self.device = torch.device(device) if device in ("mps", "cpu") else self.accelerator.device
+        self.processes = Processes(
+            rank=self.accelerator.process_index,
+            count=self.accelerator.num_processes,
+            device=self.device,
+        )
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision's autocast, or nothing."""

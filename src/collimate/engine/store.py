@@ -1,49 +1,53 @@
-"""A content-addressed store of per-token log-probs: append-only segments, no locks.
+"""Per-token log-probs of one model by content: append-only segments, no locks.
 
-One folder per model fingerprint. A writer appends whole segments (safetensors, named by time,
-writer and content hash) by atomic rename; a reader checks the hash, so a torn segment is never
-read. Where two segments hold the same key the first one written wins.
+A writer adds whole segments; a reader takes each row from the first segment that holds it, and
+none from a torn one. See docs/cache.md.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from collimate._checks import BadRun
+from collimate.engine.cache import folder_of, mark_used
+from collimate.engine.segment import SCHEMA_VERSION, segments_in, state_of, write_segment
 
-SCHEMA_VERSION = 1
 SEGMENT_BYTES = 4 * 2**20
-
-
-def default_cache() -> Path:
-    """`$COLLIMATE_CACHE`, else `collimate` in the user's cache folder."""
-    chosen = os.environ.get("COLLIMATE_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collimate"
+KEY_BYTES = 32
 
 
 class LogProbStore:
-    """Rows of float32 log-probs (nats, one per answer token) by `sequence_key`, for one model."""
+    """Rows of float32 log-probs (nats, one per answer token) by `sequence_key`, for one model.
 
-    def __init__(self, root: Path, fingerprint: str) -> None:
-        self.folder = root / "log_probs" / fingerprint
+    keys: the rows to hold in memory; None: all there are. description: what a person knows the
+    model by. `segments` are the files that rows were read from, or written to; `torn` those that
+    are damaged. Errors: BadRun if the folder cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        fingerprint: str,
+        *,
+        keys: Collection[bytes] | None = None,
+        description: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder_of(root, fingerprint)
+        self.description = description or {}
+        self.segments: set[Path] = set()
         self.torn: list[Path] = []
         self._rows: dict[bytes, np.ndarray] = {}
         self._pending: dict[bytes, np.ndarray] = {}
         self._pending_bytes = 0
-        for path in sorted(self.folder.glob("*.safetensors")):
-            for key, row in self._read(path).items():
-                self._rows.setdefault(key, row)
+        self._load(keys)
+        if self.segments:
+            with suppress(OSError):  # a cache that can only be read is good to read
+                mark_used(self.folder, self.description)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._rows
@@ -53,6 +57,14 @@ class LogProbStore:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def require_writable(self) -> None:
+        """Errors: BadRun if the folder cannot be written: told before, not after, a long pass."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            mark_used(self.folder, self.description)
+        except OSError as error:
+            raise self._unusable("write", error) from error
 
     def add(self, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
         """Keep the rows whose keys are new; they reach the disk in segments, the last by `flush`.
@@ -71,40 +83,67 @@ class LogProbStore:
         if not self._pending:
             return
         try:
-            self._write(self._pending)
+            self.segments.add(self._write(self._pending))
+            mark_used(self.folder, self.description)
         except OSError as error:
-            raise BadRun(
-                f"cannot write the reference cache in {self.folder}: {error.strerror or error}; "
-                "free some space or choose another folder (cache=..., or COLLIMATE_CACHE)"
-            ) from error
+            raise self._unusable("write", error) from error
         self._pending, self._pending_bytes = {}, 0
 
-    def _write(self, rows: Mapping[bytes, np.ndarray]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def settle(self) -> None:
+        """Flush, and hold every row as a later run will read it.
+
+        Where another process wrote a row while this one computed it, the first written counts.
+        Errors: BadRun if the folder cannot be written or read.
+        """
+        self.flush()
+        self._load(self._rows)
+
+    def _load(self, keys: Collection[bytes] | None) -> None:
+        found: set[bytes] = set()
+        self.torn = []
+        try:
+            paths = segments_in(self.folder)
+        except OSError as error:
+            raise self._unusable("read", error) from error
+        for path in paths:
+            for key, row in self._read(path):
+                if key not in found and (keys is None or key in keys):
+                    found.add(key)
+                    self._rows[key] = row.copy()  # a view would hold the whole segment
+                    self.segments.add(path)
+
+    def _write(self, rows: Mapping[bytes, np.ndarray]) -> Path:
         data = safetensors.numpy.save(
             {
-                "key": np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), 32),
+                "key": np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), KEY_BYTES),
                 "length": np.array([len(row) for row in rows.values()], dtype=np.int64),
                 "log_prob": np.concatenate(list(rows.values())),
             },
             metadata={"schema_version": str(SCHEMA_VERSION)},
         )
-        digest = hashlib.sha256(data).hexdigest()[:32]
-        writer = uuid.uuid4().hex[:8]
-        name = f"{time.time_ns():020d}-{writer}-{digest}.safetensors"
-        partial = self.folder / f".{name}.partial"
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(self.folder / name)
+        return write_segment(self.folder, data)
 
-    def _read(self, path: Path) -> dict[bytes, np.ndarray]:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest()[:32] != path.stem.rsplit("-", 1)[-1]:
+    def _read(self, path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return  # removed since it was listed
+        except OSError:
             self.torn.append(path)
-            return {}
+            return
+        state = state_of(path, data)
+        if state == "torn":
+            self.torn.append(path)
+        if state != "whole":
+            return
         tensors = safetensors.numpy.load(data)
-        ends = np.cumsum(tensors["length"])
-        rows = np.split(tensors["log_prob"], ends[:-1])
-        return {key.tobytes(): row for key, row in zip(tensors["key"], rows, strict=True)}
+        keys, start = tensors["key"].tobytes(), 0
+        for i, length in enumerate(tensors["length"].tolist()):
+            yield keys[KEY_BYTES * i : KEY_BYTES * (i + 1)], tensors["log_prob"][start:][:length]
+            start += length
+
+    def _unusable(self, verb: str, error: OSError) -> BadRun:
+        return BadRun(
+            f"cannot {verb} the reference cache in {self.folder}: {error.strerror or error}; free "
+            "some space, mend the rights, or choose another folder (cache=..., or COLLIMATE_CACHE)"
+        )

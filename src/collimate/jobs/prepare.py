@@ -18,15 +18,17 @@ from collimate._types import Example
 from collimate.compose import Objective
 from collimate.data import Loaded
 from collimate.engine.budget import tokens_within
+from collimate.engine.cache import collect, default_cache
 from collimate.engine.check import LayoutCheck, check_layout, require_readable
 from collimate.engine.evaluate import Rows, stored_log_probs
-from collimate.engine.fingerprint import column_hash, model_fingerprint
+from collimate.engine.fingerprint import column_hash, model_fingerprint, sequence_key
 from collimate.engine.load import (
     AnyModel,
     Tokenizer,
     add_lora,
     load_model,
     load_tokenizer,
+    name_of,
     require_no_adapter,
 )
 from collimate.engine.model import LogProbModel, causal_model
@@ -36,11 +38,13 @@ from collimate.engine.objective import (
     needs_reference,
     objective_value,
 )
+from collimate.engine.processes import Processes
 from collimate.engine.runtime import Runtime
 from collimate.engine.shape import outline
+from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes
 from collimate.engine.step import stand_in
-from collimate.engine.store import LogProbStore, default_cache
+from collimate.engine.store import LogProbStore
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
@@ -67,6 +71,7 @@ class Prepared:
     """A run that can begin."""
 
     runtime: Runtime
+    processes: Processes
     tokenizer: Tokenizer
     model: nn.Module
     engine: LogProbModel
@@ -110,6 +115,9 @@ def prepare(
         trackers=settings.trackers,
         folder=folder,
     )
+    console.enabled = console.enabled and runtime.processes.is_main
+    if settings.dropout and runtime.processes.count > 1:
+        raise BadConfig("several processes would drop the same units: leave out dropout")
     with phases.phase("load"):
         tokens = load_tokenizer(tokenizer, model, trust_remote_code=settings.trust_remote_code)
         policy = load_model(model, trust_remote_code=settings.trust_remote_code)
@@ -118,10 +126,10 @@ def prepare(
             require_no_adapter(policy)
         policy.to(runtime.device)
         policy.train(settings.dropout)
-        recompute = (
-            settings.activation_checkpointing or causal_model(policy).is_gradient_checkpointing
-        )
-        causal_model(policy).gradient_checkpointing_disable()  # ours knows of shared prompts
+        recompute = settings.activation_checkpointing
+        if causal_model(policy).is_gradient_checkpointing:  # ours knows of shared prompts
+            causal_model(policy).gradient_checkpointing_disable()
+            recompute = True
     with phases.phase("tokenise"):
         loaded = _load(data, tokens, policy, settings, console, "reading")
         held_out = (
@@ -131,11 +139,10 @@ def prepare(
                 evaluation, tokens, policy, replace(settings, limit=None), console, "held out"
             )
         )
-    for part in (loaded, held_out):
-        if part is not None:
-            _require_computable(objective, part)
-    everything = (*loaded.examples, *(held_out.examples if held_out else ()))
-    longest = max(example.tokens for example in everything)
+    sets = [part for part in (loaded, held_out) if part is not None]
+    for part in sets:
+        _require_computable(objective, part)
+    longest = max(example.tokens for part in sets for example in part.examples)
     sizes = _sizes(policy, longest, settings)
     gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
     console.say(f"memory to expect, in GB: {gigabytes}")
@@ -150,23 +157,25 @@ def prepare(
     if budget is None:
         budget = settings.tokens_per_micro_batch
         if settings.memory_budget is not None:
-            budget = tokens_within(
+            found = tokens_within(
                 settings.memory_budget,
                 engine,
                 loaded.examples,
                 sizes,
                 autocast=runtime.autocast,
             )
+            budget = runtime.processes.least(found)
             console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
     column = None
     if needs_reference(objective):
         with phases.phase("reference"):
+            parts = [part.examples for part in sets]
             column = _reference(
                 engine,
                 fingerprint,
+                model,
                 reference,
-                loaded,
-                held_out,
+                parts,
                 settings,
                 budget,
                 runtime,
@@ -178,8 +187,13 @@ def prepare(
         engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
+    processes = runtime.processes
+    if settings.parallel == "fsdp2" and processes.count > 1:
+        processes = replace(processes, sharded=True)
+        shard(engine, processes)
     return Prepared(
         runtime=runtime,
+        processes=processes,
         tokenizer=tokens,
         model=policy,
         engine=engine,
@@ -215,18 +229,17 @@ def _load(
 def _reference(
     engine: LogProbModel,
     fingerprint: str,
+    model: AnyModel,
     reference: AnyModel | None,
-    loaded: Loaded,
-    held_out: Loaded | None,
+    parts: Sequence[Sequence[Example]],
     settings: TrainSettings,
     budget: int,
     runtime: Runtime,
     console: Console,
 ) -> Reference:
-    is_policy = reference is None
+    everything = [example for part in parts for example in part]
     if reference is not None:
         other = load_model(reference, trust_remote_code=settings.trust_remote_code)
-        everything = (*loaded.examples, *(held_out.examples if held_out else ()))
         require_readable(other, everything)
         other.to(runtime.device).eval()
         longest = max(example.tokens for example in everything)
@@ -234,37 +247,62 @@ def _reference(
         engine = LogProbModel(other, shared=check.shared)
         fingerprint = model_fingerprint(other, layout=check.layout, precision=settings.precision)
     root = Path(settings.cache) if settings.cache is not None else default_cache()
-    store = LogProbStore(root, fingerprint)
+    store = LogProbStore(
+        root,
+        fingerprint,
+        keys={
+            sequence_key(example, answer) for example in everything for answer in example.answers
+        },
+        description={
+            "model": name_of(model if reference is None else reference),
+            "architecture": type(causal_model(engine.model)).__name__,
+            "layout": "shared" if engine.shared else "plain",
+            "precision": settings.precision,
+        },
+    )
     for path in store.torn:
-        console.say(f"a damaged segment of the reference cache is computed again: {path}")
+        console.say(
+            f"not read, and computed again: a damaged segment of the reference cache, {path}; "
+            "`collimate cache verify --delete` removes it"
+        )
     training = engine.model.training
     engine.model.eval()
-    computed, columns = 0, []
-    parts = [loaded.examples, *([held_out.examples] if held_out else [])]
-    with console.bar("reference", total=sum(len(part) for part in parts)) as bar:
-        for part in parts:
-            rows, new = stored_log_probs(
-                engine,
-                part,
-                store,
-                budget=budget,
-                autocast=runtime.autocast,
-                progress=bar.advance,
-            )
-            columns.append(rows)
-            computed += new
+    with console.bar("reference", total=len(everything)) as bar:
+        columns, computed = stored_log_probs(
+            engine,
+            parts,
+            store,
+            budget=budget,
+            autocast=runtime.autocast,
+            progress=bar.advance,
+            processes=runtime.processes,
+        )
     engine.model.train(training)
     for rows, part in zip(columns, parts, strict=True):
         _require_finite(rows, part)
-    total = sum(len(part) for part in parts)
+    _keep_within(root, settings.cache_gb, store, console)
     return Reference(
         train=columns[0],
-        evaluation=columns[1] if held_out else None,
+        evaluation=columns[1] if len(columns) > 1 else None,
         hash=column_hash(row for rows in columns for answers in rows for row in answers),
         computed=computed,
-        from_cache=total - computed,
-        is_policy=is_policy,
+        from_cache=len(everything) - computed,
+        is_policy=reference is None,
     )
+
+
+def _keep_within(root: Path, gigabytes: float, store: LogProbStore, console: Console) -> None:
+    """Hold the cache to its bound, whatever this run needs left in it."""
+    try:
+        gone = collect(root, max_bytes=gigabytes * 2**30, keep=store.segments)
+    except OSError:  # files of another user: a cache too large is no reason not to train
+        console.say(f"the reference cache in {root} holds files that cannot be removed")
+        return
+    if gone.removed:
+        console.say(
+            f"reference cache: removed {len(gone.removed)} files used longest ago "
+            f"({gone.freed / 2**30:.2f} GB), to stay within cache_gb {gigabytes:g}"
+        )
 
 
 def _require_computable(objective: Objective, loaded: Loaded) -> None:

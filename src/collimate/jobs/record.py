@@ -6,15 +6,14 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from torch import nn
 
 from collimate.compose import Objective
 from collimate.data import Loaded
+from collimate.engine.load import name_of
 from collimate.engine.model import causal_model
 from collimate.engine.run_folder import RunFolder
 from collimate.jobs.prepare import Prepared
@@ -47,7 +46,7 @@ def first_record(
         "steps": 0,
         "seed": settings.seed,
         "config": {
-            **{name: None if x is None else _named(x) for name, x in inputs.items()},
+            **{name: None if x is None else name_of(x) for name, x in inputs.items()},
             "method": objective.name,
             **settings.to_json(),
         },
@@ -64,7 +63,7 @@ def first_record(
         },
         "method": describe_objective(objective),
         "model": {
-            "path": _named(inputs["model"]),
+            "path": name_of(inputs["model"]),
             "architecture": type(causal).__name__,
             "parameters": sum(p.numel() for p in prepared.model.parameters()),
             "trainable": sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
@@ -111,14 +110,6 @@ def describe_objective(objective: Objective) -> Mapping[str, Any]:
 
 def _facts(loaded: Loaded) -> Mapping[str, Any]:
     return loaded.facts.to_json()
-
-
-def _named(thing: object) -> str:
-    if isinstance(thing, str | Path):
-        return str(thing)
-    if isinstance(thing, nn.Module):
-        return causal_model(thing).config._name_or_path or type(thing).__name__
-    return type(thing).__name__
 
 
 def _device_name(device: torch.device) -> str:

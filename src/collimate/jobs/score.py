@@ -88,7 +88,7 @@ def score(
     options = settings_from({"progress": False, **settings}, *SCORE_SETTINGS)
     quiet()
     runtime = Runtime(device=options.device, precision=options.precision)
-    console = Console(enabled=options.progress)
+    console = Console(enabled=options.progress and runtime.processes.is_main)
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
     policy = load_model(model, trust_remote_code=options.trust_remote_code)
     loaded = load_examples(data, tokens, policy, **options.of_data())
@@ -106,6 +106,7 @@ def score(
                 budget=options.tokens_per_micro_batch,
                 autocast=runtime.autocast,
                 progress=bar.advance,
+                processes=runtime.processes,
             )
         scored.train(training)
         return rows
@@ -117,7 +118,7 @@ def score(
             other = load_model(reference, trust_remote_code=options.trust_remote_code)
             require_readable(other, loaded.examples)
             others = rows_of(other, "reference")
-    if bad_rows is not None:
+    if bad_rows is not None and runtime.processes.is_main:
         Path(bad_rows).unlink(missing_ok=True)
         write_json_lines(Path(bad_rows), loaded.bad_rows)
     return [

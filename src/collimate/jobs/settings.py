@@ -43,10 +43,12 @@ class TrainSettings:
     does not say it, limit to the first rows; max_prompt keeps the end of a prompt, max_answer
     refuses longer answers unless truncate_answers, on_bad_row stops or skips. Run: seed, log_every,
     evaluate_every and checkpoint_every in steps (None: evaluate before and after, checkpoint five
-    times), keep so many checkpoints, resume, cache folder of reference log-probs, trackers, samples
-    before and after, progress, report. Memory: tokens_per_micro_batch, or the memory_budget in GB that
-    it is measured for; activation_checkpointing computes layers again instead of keeping them.
-    Neither changes a number beyond rounding.
+    times), keep so many checkpoints, resume, cache folder of reference log-probs and the cache_gb
+    it may hold, trackers, samples before and after, progress, report. Memory:
+    tokens_per_micro_batch, or the memory_budget in GB that it is measured for;
+    activation_checkpointing computes layers again instead of keeping them; of several processes
+    (torchrun, accelerate launch) each holds the whole model (parallel ddp) or a part (fsdp2). None
+    of them changes a number beyond rounding.
     """
 
     epochs: float = 1.0
@@ -75,11 +77,13 @@ class TrainSettings:
     keep: int = 2
     resume: bool = False
     cache: str | Path | None = None
+    cache_gb: float = 20.0
     trackers: tuple[str, ...] = ()
     samples: int = 3
     tokens_per_micro_batch: int = 1024
     memory_budget: float | None = None
     activation_checkpointing: bool = False
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
     trust_remote_code: bool = False
     progress: bool = True
     report: bool = True
@@ -109,6 +113,7 @@ class TrainSettings:
         positive("max_gradient_norm", self.max_gradient_norm)
         within("warmup", self.warmup, 0.0, 1.0)
         within("weight_decay", self.weight_decay, 0.0, float("inf"))
+        within("cache_gb", self.cache_gb, 0.0, float("inf"))
         if self.lora_alpha is not None and self.lora_rank is None:
             raise BadConfig("lora_alpha needs lora_rank: give it too, or leave lora_alpha out")
         if self.truncate_answers is True and self.max_answer is None:
