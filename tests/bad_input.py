@@ -258,6 +258,7 @@ SETTINGS = [
     flag("samples negative", "--samples", -1, words=("samples", "at least 0")),
     flag("tokens 0", "--tokens-per-micro-batch", 0, words=("tokens_per_micro_batch",)),
     flag("unknown parallel", "--parallel", "fsdp", words=("parallel", "did you mean 'fsdp2'?")),
+    flag("no DeepSpeed config", "--deepspeed", "nowhere.json", words=("nowhere.json",)),
     flag("memory budget 0", "--memory-budget", 0, words=("memory_budget", "above 0")),
     flag("memory budget too small", "--memory-budget", 0.001, words=("0.001 GB", "lora_rank")),
     flag("recomputing with a value", "--activation-checkpointing=3",

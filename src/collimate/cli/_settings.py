@@ -50,6 +50,7 @@ HELP: Mapping[str, str] = {
     "samples": "held-out prompts to answer before and after",
     "tokens_per_micro_batch": "memory against speed; changes no number",
     "memory_budget": "GB; --tokens-per-micro-batch is then measured once",
+    "deepspeed": "a ZeRO config, read for its settings; flags win",
     "parallel": "of several processes: whole models, or parts of one",
     "activation_checkpointing": "compute layers again backward: less memory, a third slower",
     "trust_remote_code": "run Python code that comes with a model",
@@ -116,6 +117,7 @@ _METAVARS: Mapping[str, str] = {
     "whole": "INTEGER",
     "number": "NUMBER",
     "cache": "DIR",
+    "deepspeed": "FILE.json",
     "trackers": "NAME",
 }
 

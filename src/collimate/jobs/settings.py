@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from collimate._checks import BadConfig, nearest, positive, within
+from collimate.jobs.deepspeed import zero_settings
 
 _DATA = ("format", "max_prompt", "max_answer", "truncate_answers", "on_bad_row", "limit")
 SCORE_SETTINGS = (
@@ -47,8 +48,8 @@ class TrainSettings:
     it may hold, trackers, samples before and after, progress, report. Memory:
     tokens_per_micro_batch, or the memory_budget in GB that it is measured for;
     activation_checkpointing computes layers again instead of keeping them; of several processes
-    (torchrun, accelerate launch) each holds the whole model (parallel ddp) or a part (fsdp2). None
-    of them changes a number beyond rounding.
+    (torchrun, accelerate launch) each holds the whole model (parallel ddp) or a part (fsdp2);
+    deepspeed names a ZeRO config whose settings are taken where none is given. None of them changes a number beyond rounding.
     """
 
     epochs: float = 1.0
@@ -84,6 +85,7 @@ class TrainSettings:
     memory_budget: float | None = None
     activation_checkpointing: bool = False
     parallel: Literal["ddp", "fsdp2"] = "ddp"
+    deepspeed: str | Path | None = None
     trust_remote_code: bool = False
     progress: bool = True
     report: bool = True
@@ -143,6 +145,8 @@ def settings_from(values: Mapping[str, Any], *names: str) -> TrainSettings:
     for name in values:
         if name not in known:
             raise BadConfig(f"unknown setting '{name}'{nearest(name, known)}")
+    if values.get("deepspeed") is not None:
+        values = {**zero_settings(values["deepspeed"]), **values}
     return TrainSettings(**values)
 
 
