@@ -49,7 +49,8 @@ class TrainSettings:
     tokens_per_micro_batch, or the memory_budget in GB that it is measured for;
     activation_checkpointing computes layers again instead of keeping them; of several processes
     (torchrun, accelerate launch) each holds the whole model (parallel ddp) or a part (fsdp2);
-    deepspeed names a ZeRO config whose settings are taken where none is given. None of them changes a number beyond rounding.
+    deepspeed names a ZeRO config whose settings are taken where none is given. None of these
+    changes a number beyond rounding.
     """
 
     epochs: float = 1.0
