@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from collimate._checks import BadConfig
+
 
 @dataclass(frozen=True, slots=True)
 class LogProb:
@@ -46,7 +48,42 @@ class Entropy:
         return -(log_p.exp() * log_p).sum(-1)
 
 
+@dataclass(frozen=True, slots=True)
+class TopKMass:
+    """Σ of the k largest p(v), p = softmax(z): how much of its belief the model puts on few tokens."""
+
+    k: int
+    against: Literal["none"] = "none"
+
+    @property
+    def name(self) -> str:
+        """For example `top_10_mass`."""
+        return f"top_{self.k}_mass"
+
+    def value(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        target: Int[Tensor, " token"],
+        other: Float[Tensor, "token vocab"] | None = None,
+    ) -> Float[Tensor, " token"]:
+        """One mass per token, in (0, 1]; 1 where k is the vocabulary or more."""
+        largest = logits.topk(min(self.k, logits.shape[-1]), dim=-1).values
+        return (torch.logsumexp(largest, dim=-1) - torch.logsumexp(logits, dim=-1)).exp()
+
+
 log_prob = LogProb()
 entropy = Entropy()
 
-__all__ = ["Entropy", "LogProb", "entropy", "log_prob"]
+
+def top_k_mass(k: int) -> TopKMass:
+    """The mass of the `k` most likely tokens. Errors: BadConfig unless k is at least 1.
+
+    >>> top_k_mass(10).name
+    'top_10_mass'
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise BadConfig(f"k must be a whole number of at least 1, got {k!r}")
+    return TopKMass(k)
+
+
+__all__ = ["Entropy", "LogProb", "TopKMass", "entropy", "log_prob", "top_k_mass"]

@@ -15,7 +15,8 @@ from collimate.engine import head
 from collimate.engine.head import CHUNK_BYTES, Readout, chunk_rows, head_signals
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import pack_shared
-from collimate.signals import LogProb, entropy, log_prob
+from collimate._checks import BadConfig
+from collimate.signals import LogProb, entropy, log_prob, top_k_mass
 from tests.engine.tiny import difference, gradients, model_of, pairs, plain_log_probs
 
 TOKENS, WIDTH, VOCABULARY = 23, 7, 19
@@ -59,6 +60,7 @@ def by_autograd(
     known = {
         "log_prob": lambda: logits.log_softmax(-1).gather(1, target[:, None])[:, 0],
         "entropy": lambda: torch.distributions.Categorical(logits=logits).entropy(),
+        "top_3_mass": lambda: logits.softmax(-1).sort(-1, descending=True).values[:, :3].sum(-1),
     }
     return [known[signal.name]() for signal in signals]
 
@@ -82,7 +84,9 @@ def assert_close(got: Tensor | None, expected: Tensor | None, *, to: float = 1e-
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
-    "signals", [(log_prob,), (log_prob, entropy), (entropy,)], ids=["log_prob", "both", "entropy"]
+    "signals",
+    [(log_prob,), (log_prob, entropy), (entropy,), (log_prob, top_k_mass(3))],
+    ids=["log_prob", "both", "entropy", "mass"],
 )
 def test_values_and_gradients_equal_plain_autograd(
     signals: tuple[Signal, ...], shape: str, bias: bool, chunk: int
@@ -103,6 +107,16 @@ def test_values_and_gradients_equal_plain_autograd(
 
 
 @pytest.mark.parametrize("used", ["log_prob", "entropy"])
+def test_a_mass_of_all_tokens_is_one() -> None:
+    hidden, target, weight, _ = parts()
+    for k in (VOCABULARY, 10 * VOCABULARY):
+        (mass,) = head_signals(hidden, target, Readout(weight), (top_k_mass(k),))
+        assert torch.allclose(mass, torch.ones_like(mass))
+    for bad in (0, -1, 1.5, True):
+        with pytest.raises(BadConfig, match="k must be a whole number"):
+            top_k_mass(bad)  # type: ignore[arg-type]
+
+
 def test_a_signal_that_the_loss_does_not_read_adds_nothing(used: str, chunk: int) -> None:
     hidden, target, weight, _ = parts()
     signals = (log_prob, entropy)
@@ -229,7 +243,13 @@ def test_large_logits_stay_finite(chunk: int) -> None:
     assert torch.isfinite(torch.cat([large.grad.flatten(), weight.grad.flatten()])).all()  # type: ignore[union-attr]
 
 
-def test_only_a_chunk_of_logits_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("trained", "rows"), [("head", 2 * TOKENS - 4), ("body", TOKENS), ("nothing", TOKENS)]
+)
+def test_only_a_chunk_of_logits_is_made_at_a_time(
+    trained: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forward, and again backward but for the chunk that is kept; never again for a frozen head."""
     monkeypatch.setattr(head, "chunk_rows", lambda vocabulary: 4)
     seen: list[int] = []
     sound = Readout.raw
@@ -240,9 +260,39 @@ def test_only_a_chunk_of_logits_is_made_at_a_time(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Readout, "raw", raw)
     hidden, target, weight, _ = parts()
-    head_signals(hidden, target, Readout(weight), (log_prob,))[0].sum().backward()
+    weight.requires_grad_(trained == "head")
+    with torch.set_grad_enabled(trained != "nothing"):
+        (values,) = head_signals(hidden, target, Readout(weight), (log_prob,))
+    if trained != "nothing":
+        values.sum().backward()
     assert max(seen) == 4
-    assert sum(seen) == 2 * TOKENS  # once forward, once again backward
+    assert sum(seen) == rows
+
+
+def test_a_second_backward_pass_gives_the_same_gradient(chunk: int) -> None:
+    """The kept chunk is written over by the first: the second computes it again."""
+    hidden, target, weight, _ = parts()
+    (values,) = head_signals(hidden, target, Readout(weight), (log_prob,))
+    loss = values.square().sum()
+    loss.backward(retain_graph=True)
+    first = grads_of(hidden, weight)
+    loss.backward()
+    for found, reference in zip(grads_of(hidden, weight), first, strict=True):
+        assert_close(found, reference)
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen head", "trained head"])
+def test_what_is_kept_between_the_passes_is_small(
+    frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk of logits, or one row of the width per token where the head is frozen."""
+    monkeypatch.setattr(head, "chunk_rows", lambda vocabulary: 4)
+    hidden, target, weight, _ = parts()
+    weight.requires_grad_(not frozen)
+    (values,) = head_signals(hidden, target, Readout(weight), (log_prob,))
+    node: Any = values.grad_fn
+    kept = [x.shape for x in (node.kept, node.slope) if x is not None]
+    assert kept == [torch.Size((TOKENS, WIDTH) if frozen else (4, VOCABULARY))]
 
 
 @pytest.mark.parametrize("vocabulary", [10, 32_000, 152_000, 1_000_000])
