@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from collimate._checks import BadConfig
 from collimate.axes import Signal
 from collimate.engine import head
 from collimate.engine.head import CHUNK_BYTES, Readout, chunk_rows, head_signals
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import pack_shared
-from collimate._checks import BadConfig
 from collimate.signals import LogProb, entropy, log_prob, top_k_mass
 from tests.engine.tiny import difference, gradients, model_of, pairs, plain_log_probs
 

@@ -79,7 +79,10 @@ class Parts:
         local, start = destination, 0
         if isinstance(destination, DTensor):
             local, start = destination.to_local(), first_row(destination)
-        filled = 0
+        if destination.dim():
+            stored = sum(file.get_slice(key).get_shape()[0] for file, _ in self._where[key])
+            if stored != destination.shape[0]:
+                raise BadRun(f"'{key}' is stored with {stored} rows, not {destination.shape[0]}")
         for file, at in self._where[key]:
             if not local.dim():
                 local.copy_(file.get_tensor(key))
@@ -93,9 +96,6 @@ class Parts:
             low, high = max(start, at), min(start + len(local), at + count)
             if low < high:
                 local[low - start : high - start].copy_(rows[low - at : high - at])
-                filled += high - low
-        if filled != len(local):
-            raise BadRun(f"'{key}' is stored with {filled} of the {len(local)} rows wanted")
 
 
 def first_row(tensor: DTensor) -> int:
