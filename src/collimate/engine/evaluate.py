@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from collimate._types import Example
 from collimate.engine.fingerprint import sequence_key
@@ -48,6 +49,8 @@ def log_probs(
             mine |= zip(batch, rows, strict=True)
         if progress is not None:
             progress(taken)
+    if isinstance(model, FSDPModule):  # else its root stays whole until the next backward pass
+        model.reshard()
     return _exchanged(mine, batches, examples, processes)
 
 

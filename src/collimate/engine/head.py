@@ -113,8 +113,7 @@ class _Head(torch.autograd.Function):
                 torch.log_softmax(logits, dim=-1, out=logits)
                 values = [_chosen(logits, target[rows])] * len(signals)
                 if keep and frozen:
-                    one = torch.ones_like(values[0])
-                    slope = _log_prob_gradient(logits.exp_(), target[rows], one)
+                    slope = _log_prob_slope(logits.exp_(), target[rows])
                     slopes.append(slope.to(hidden.dtype) @ cast)
                 elif keep and rows is chunks[-1]:
                     ctx.kept = logits
@@ -135,8 +134,8 @@ class _Head(torch.autograd.Function):
             return (None,) * 7
         hidden, weight, bias, target = ctx.saved_tensors
         if ctx.slope is not None:
-            hidden_gradient = ctx.slope * _sum(gradients)[:, None].to(hidden.dtype)
-            return hidden_gradient, None, None, None, None, None, None
+            scale = -_sum(gradients)[:, None].to(hidden.dtype)
+            return ctx.slope * scale, None, None, None, None, None, None
         cast = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # Written over here; another backward pass through the same graph computes it again.
@@ -144,44 +143,47 @@ class _Head(torch.autograd.Function):
         for rows in reversed(ctx.chunks):
             grads = [None if g is None else g[rows] for g in gradients]
             if kept is None:
-                slope = _chunk_gradient(ctx, hidden[rows], cast, target[rows], grads)
+                slope, scale = _chunk_slope(ctx, hidden[rows], cast, target[rows], grads)
             else:
-                slope = _log_prob_gradient(kept.exp_(), target[rows], _sum(grads))
+                slope, scale = _log_prob_slope(kept.exp_(), target[rows]), -_sum(grads)
                 kept = None
-            slope = slope.to(hidden.dtype)
+            slope, scale = slope.to(hidden.dtype), scale.to(hidden.dtype)
             if hidden_gradient is not None:
                 torch.mm(slope, cast, out=hidden_gradient[rows])
+                hidden_gradient[rows].mul_(scale[:, None])
             if ctx.needs_input_grad[1]:
-                _add_product(weight, slope, hidden[rows])
+                _add_product(weight, slope, hidden[rows] * scale[:, None])
             if bias is not None and ctx.needs_input_grad[2]:
-                _gradient_of(bias).add_(slope.sum(0).to(bias.dtype))
+                _gradient_of(bias).add_((scale @ slope).to(bias.dtype))
             del slope  # before the next chunk is made
         return hidden_gradient, None, None, None, None, None, None
 
 
-def _chunk_gradient(
+def _chunk_slope(
     ctx: Any,
     hidden: Float[Tensor, "token width"],
     weight: Float[Tensor, "vocab width"],
     target: Int[Tensor, " token"],
     gradients: Sequence[Float[Tensor, " token"] | None],
-) -> Float[Tensor, "token vocab"]:
-    """Gradient of Σ g·signal to the raw logits, computed again."""
+) -> tuple[Float[Tensor, "token vocab"], Float[Tensor, " token"]]:
+    """Σ g·dsignal/dlogits of the raw logits, computed again, as a slope and its scale per token."""
     raw = ctx.readout.raw(hidden, weight)
     if ctx.readout.is_plain and all(
         g is None or isinstance(s, LogProb) for g, s in zip(gradients, ctx.signals, strict=True)
     ):
-        return _log_prob_gradient(torch.softmax(raw, dim=-1, out=raw), target, _sum(gradients))
-    return _gradient_by_autograd(raw, target, ctx.readout, ctx.signals, gradients)
+        return _log_prob_slope(torch.softmax(raw, dim=-1, out=raw), target), -_sum(gradients)
+    slope = _gradient_by_autograd(raw, target, ctx.readout, ctx.signals, gradients)
+    return slope, torch.ones_like(slope[:, 0])
 
 
-def _log_prob_gradient(
-    softmax: Float[Tensor, "token vocab"],
-    target: Int[Tensor, " token"],
-    gradient: Float[Tensor, " token"],
+def _log_prob_slope(
+    softmax: Float[Tensor, "token vocab"], target: Int[Tensor, " token"]
 ) -> Float[Tensor, "token vocab"]:
-    """g·(onehot(target) - softmax), written over the softmax."""
-    return softmax.mul_(-gradient[:, None]).scatter_add_(1, target[:, None], gradient[:, None])
+    """softmax - onehot(target) = -dlog p/dlogits, written over the softmax.
+
+    What multiplies it is one number per token, and waits until the vocabulary is summed over.
+    """
+    return softmax.scatter_add_(1, target[:, None], -torch.ones_like(softmax[:, :1]))
 
 
 def _sum(gradients: Sequence[Float[Tensor, " token"] | None]) -> Float[Tensor, " token"]:
