@@ -102,5 +102,5 @@ def test_transformers_own_checkpointing_is_replaced(tmp_path: Path) -> None:
     """Its second computation would not know that prompts are shared."""
     plain = train(tmp_path / "a", dropout=True)
     model = policy()
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     assert metrics_of(plain) == metrics_of(train(tmp_path / "b", model=model, dropout=True))

@@ -49,7 +49,7 @@ class Readout:
 
     def raw(self, hidden: Float[Tensor, "token width"], weight: Tensor) -> Tensor:
         """W·h + b in float32 or better."""
-        logits = hidden @ weight.T
+        logits = torch.mm(hidden, weight.T, out=_taken(len(hidden), weight))
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return logits if self.bias is None else logits.add_(self.bias.to(logits.dtype))
 
@@ -122,6 +122,8 @@ class _Head(torch.autograd.Function):
                 values = [signal.value(logits, target[rows], None) for signal in signals]
             for part, value in zip(parts, values, strict=True):
                 part.append(value)
+            if ctx.kept is not logits:
+                _give_back(logits)
             del logits  # before the next chunk is made
         ctx.slope = torch.cat(slopes) if slopes else None
         ctx.save_for_backward(hidden, weight, bias, target)
@@ -147,6 +149,7 @@ class _Head(torch.autograd.Function):
             else:
                 slope, scale = _log_prob_slope(kept.exp_(), target[rows]), -_sum(grads)
                 kept = None
+            made = slope
             slope, scale = slope.to(hidden.dtype), scale.to(hidden.dtype)
             if hidden_gradient is not None:
                 torch.mm(slope, cast, out=hidden_gradient[rows])
@@ -155,7 +158,8 @@ class _Head(torch.autograd.Function):
                 _add_product(weight, slope, hidden[rows] * scale[:, None])
             if bias is not None and ctx.needs_input_grad[2]:
                 _gradient_of(bias).add_((scale @ slope).to(bias.dtype))
-            del slope  # before the next chunk is made
+            _give_back(made)
+            del made, slope  # before the next chunk is made
         return hidden_gradient, None, None, None, None, None, None
 
 
@@ -184,6 +188,27 @@ def _log_prob_slope(
     What multiplies it is one number per token, and waits until the vocabulary is summed over.
     """
     return softmax.scatter_add_(1, target[:, None], -torch.ones_like(softmax[:, :1]))
+
+
+_spare: list[Tensor] = []
+
+
+def _taken(rows: int, weight: Float[Tensor, "vocab width"]) -> Float[Tensor, "row vocab"]:
+    """Room for a chunk of logits: the last one again, where a CPU would fault in every page anew."""
+    size = rows * weight.shape[0]
+    if _spare and _spare[0].dtype == weight.dtype and _spare[0].numel() >= size:
+        return _spare.pop()[:size].view(rows, -1)
+    return weight.new_empty((rows, weight.shape[0]))
+
+
+def _give_back(chunk: Float[Tensor, "row vocab"]) -> None:
+    """Keep a chunk that nobody reads any more for the next one; GPUs have an allocator for it."""
+    if chunk.device.type != "cpu":
+        return
+    storage = chunk.untyped_storage()
+    whole = chunk.new_empty(0).set_(storage)
+    if not _spare or _spare[0].numel() < whole.numel():
+        _spare[:] = [whole]
 
 
 def _sum(gradients: Sequence[Float[Tensor, " token"] | None]) -> Float[Tensor, " token"]:

@@ -66,7 +66,7 @@ def run_steps(
     """
     state = start
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer.zero_grad(set_to_none=True)  # of a model object that was trained elsewhere
+    model.zero_grad(set_to_none=True)  # of a model object that was trained elsewhere
     while state.step < plan.steps:
         began = time.perf_counter()
         chosen = plan.step(state.step)
@@ -94,7 +94,7 @@ def run_steps(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        model.clear_gradients()
         step = state.step + 1
         line = None
         if step % settings.log_every == 0 or step == plan.steps:

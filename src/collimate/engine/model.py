@@ -72,6 +72,23 @@ class LogProbModel(nn.Module):
         with torch.autocast(device, enabled=False):
             return head_signals(selected, packed.target, readout, signals)
 
+    def clear_gradients(self) -> None:
+        """Begin a new step: no gradient, or zeros in the vocabulary's tables.
+
+        Their gradients are added to in place, so that the room of the last step serves again; to
+        fault in its pages anew would cost a CPU more than the sums do.
+        """
+        causal: Any = causal_model(self.model)
+        tables = {
+            id(causal.get_input_embeddings().weight),
+            id(causal.get_output_embeddings().weight),
+        }
+        for parameter in self.parameters():
+            if parameter.grad is not None and id(parameter) in tables:
+                parameter.grad.zero_()
+            else:
+                parameter.grad = None
+
     def _hidden(self, causal: PreTrainedModel, packed: Packed) -> Float[Tensor, "row width dim"]:
         backbone: Any = causal.base_model
         arguments: dict[str, Any] = {"use_cache": False}

@@ -127,8 +127,8 @@ def prepare(
         policy.to(runtime.device)
         policy.train(settings.dropout)
         recompute = settings.activation_checkpointing
-        if causal_model(policy).is_gradient_checkpointing:  # ours knows of shared prompts
-            causal_model(policy).gradient_checkpointing_disable()
+        if causal_model(policy).is_activation_checkpointing:  # ours knows of shared prompts
+            causal_model(policy).activation_checkpointing_disable()
             recompute = True
     with phases.phase("tokenise"):
         loaded = _load(data, tokens, policy, settings, console, "reading")
