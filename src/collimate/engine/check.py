@@ -19,6 +19,9 @@ from collimate.engine.model import LogProbModel, causal_model, context_of, vocab
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 from collimate.engine.runtime import is_out_of_memory
 
+LAYOUTS: Mapping[bool, str] = {True: "shared", False: "plain"}
+"""Names in records and fingerprints, by whether answers share their prompt."""
+
 _SAMPLED = 4096  # gradient entries compared per parameter
 _FIRST, _LAST = 16, 3  # parameters compared: the embedding and a first layer; the norm and the head
 
@@ -41,7 +44,7 @@ class LayoutCheck:
     @property
     def layout(self) -> str:
         """Its name in records and fingerprints."""
-        return "shared" if self.shared else "plain"
+        return LAYOUTS[self.shared]
 
     def to_json(self) -> Mapping[str, object]:
         """For the run record; what is not finite is null, as JSON has no infinity."""

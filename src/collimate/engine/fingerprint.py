@@ -45,11 +45,24 @@ _INERT = {
 }
 
 
-def model_fingerprint(model: nn.Module, *, layout: str, precision: str) -> str:
-    """Hex sha256 of weights (adapters included), acting config fields, layout, precision, device kind."""
+def weights_hash(model: nn.Module) -> str:
+    """Hex sha256 of all tensors by name, adapters included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def model_fingerprint(
+    model: nn.Module, *, layout: str, precision: str, weights: str | None = None
+) -> str:
+    """Hex sha256 of weights (adapters included), acting config fields, layout, precision, device kind.
+
+    weights: the model's `weights_hash`, where it is known.
+    """
     causal = causal_model(model)
     config = {k: v for k, v in causal.config.to_dict().items() if k not in _INERT}
-    digest = hashlib.sha256()
     context = {
         "numerics": NUMERICS_VERSION,
         "class": type(causal).__name__,
@@ -59,12 +72,9 @@ def model_fingerprint(model: nn.Module, *, layout: str, precision: str) -> str:
         "precision": precision,
         "device": causal.device.type,
         "adapters": _adapters(model),
+        "weights": weights_hash(model) if weights is None else weights,
     }
-    digest.update(json.dumps(context, sort_keys=True, default=_plain).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(context, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
 def sequence_key(example: Example, answer: Answer) -> bytes:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from collimate._checks import BadComposition, BadConfig, BadData, CollimateError
-from collimate._types import Example
+from collimate._checks import BadComposition, BadConfig, CollimateError
 from collimate.compose import Objective
 from collimate.data import Loaded
 from collimate.engine.budget import tokens_within
-from collimate.engine.cache import collect, default_cache
-from collimate.engine.check import LayoutCheck, check_layout, require_readable
-from collimate.engine.evaluate import Rows, stored_log_probs
-from collimate.engine.fingerprint import column_hash, model_fingerprint, sequence_key
+from collimate.engine.check import LayoutCheck, check_layout
+from collimate.engine.fingerprint import model_fingerprint
 from collimate.engine.load import (
     AnyModel,
     Tokenizer,
     add_lora,
     load_model,
     load_tokenizer,
-    name_of,
     require_no_adapter,
 )
 from collimate.engine.model import LogProbModel, causal_model
@@ -44,26 +39,14 @@ from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes
 from collimate.engine.step import stand_in
-from collimate.engine.store import LogProbStore
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
+from collimate.jobs.reference import Frozen, Reference, reference_columns
 from collimate.jobs.settings import TrainSettings
 from collimate.signals import log_prob
 
 _TRIED = 4  # rows that an objective is computed on before anything long begins
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reference:
-    """The reference's log-probs of the training and the held-out answers, and where they came from."""
-
-    train: Rows
-    evaluation: Rows | None
-    hash: str
-    computed: int
-    from_cache: int
-    is_policy: bool  # the policy as passed, so that every log-ratio starts at zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,13 +152,10 @@ def prepare(
     column = None
     if needs_reference(objective):
         with phases.phase("reference"):
-            parts = [part.examples for part in sets]
-            column = _reference(
-                engine,
-                fingerprint,
-                model,
+            column = reference_columns(
+                Frozen(given=model, engine=engine, fingerprint=fingerprint),
                 reference,
-                parts,
+                [part.examples for part in sets],
                 settings,
                 budget,
                 runtime,
@@ -226,85 +206,6 @@ def _load(
         )
 
 
-def _reference(
-    engine: LogProbModel,
-    fingerprint: str,
-    model: AnyModel,
-    reference: AnyModel | None,
-    parts: Sequence[Sequence[Example]],
-    settings: TrainSettings,
-    budget: int,
-    runtime: Runtime,
-    console: Console,
-) -> Reference:
-    everything = [example for part in parts for example in part]
-    if reference is not None:
-        other = load_model(reference, trust_remote_code=settings.trust_remote_code)
-        require_readable(other, everything)
-        other.to(runtime.device).eval()
-        longest = max(example.tokens for example in everything)
-        check = check_layout(other, longest=longest, gradients=False)
-        engine = LogProbModel(other, shared=check.shared)
-        fingerprint = model_fingerprint(other, layout=check.layout, precision=settings.precision)
-    root = Path(settings.cache) if settings.cache is not None else default_cache()
-    store = LogProbStore(
-        root,
-        fingerprint,
-        keys={
-            sequence_key(example, answer) for example in everything for answer in example.answers
-        },
-        description={
-            "model": name_of(model if reference is None else reference),
-            "architecture": type(causal_model(engine.model)).__name__,
-            "layout": "shared" if engine.shared else "plain",
-            "precision": settings.precision,
-        },
-    )
-    for path in store.torn:
-        console.say(
-            f"not read, and computed again: a damaged segment of the reference cache, {path}; "
-            "`collimate cache verify --delete` removes it"
-        )
-    training = engine.model.training
-    engine.model.eval()
-    with console.bar("reference", total=len(everything)) as bar:
-        columns, computed = stored_log_probs(
-            engine,
-            parts,
-            store,
-            budget=budget,
-            autocast=runtime.autocast,
-            progress=bar.advance,
-            processes=runtime.processes,
-        )
-    engine.model.train(training)
-    for rows, part in zip(columns, parts, strict=True):
-        _require_finite(rows, part)
-    _keep_within(root, settings.cache_gb, store, console)
-    return Reference(
-        train=columns[0],
-        evaluation=columns[1] if len(columns) > 1 else None,
-        hash=column_hash(row for rows in columns for answers in rows for row in answers),
-        computed=computed,
-        from_cache=len(everything) - computed,
-        is_policy=reference is None,
-    )
-
-
-def _keep_within(root: Path, gigabytes: float, store: LogProbStore, console: Console) -> None:
-    """Hold the cache to its bound, whatever this run needs left in it."""
-    try:
-        gone = collect(root, max_bytes=gigabytes * 2**30, keep=store.segments)
-    except OSError:  # files of another user: a cache too large is no reason not to train
-        console.say(f"the reference cache in {root} holds files that cannot be removed")
-        return
-    if gone.removed:
-        console.say(
-            f"reference cache: removed {len(gone.removed)} files used longest ago "
-            f"({gone.freed / 2**30:.2f} GB), to stay within cache_gb {gigabytes:g}"
-        )
-
-
 def _require_computable(objective: Objective, loaded: Loaded) -> None:
     """Compute the objective once on the first rows as they are, their log-probs made up.
 
@@ -347,12 +248,3 @@ def _require_float32(model: nn.Module, settings: TrainSettings) -> None:
             "smaller than its rounding, so training would silently stand still; pass model.float() "
             "and precision='bf16' (autocast over float32 weights), or train an adapter (lora_rank)"
         )
-
-
-def _require_finite(rows: Rows, examples: Sequence[Example]) -> None:
-    for answers, example in zip(rows, examples, strict=True):
-        if not all(math.isfinite(float(row.sum())) for row in answers):
-            raise BadData(
-                f"row {example.row}: the reference model gives an answer a log-probability that is not "
-                "finite; its weights hold NaN or infinity, or its precision is too low"
-            )

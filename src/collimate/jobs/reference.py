@@ -1,0 +1,173 @@
+"""The reference's log-probs of every answer, through the cache: see docs/cache.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+
+from collimate._checks import BadData
+from collimate._types import Example
+from collimate.engine.cache import collect, default_cache
+from collimate.engine.check import LAYOUTS, check_layout, require_readable
+from collimate.engine.evaluate import Rows, stored_log_probs
+from collimate.engine.fingerprint import (
+    column_hash,
+    model_fingerprint,
+    sequence_key,
+    weights_hash,
+)
+from collimate.engine.load import AnyModel, load_model, name_of
+from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.runtime import Runtime
+from collimate.engine.store import LogProbStore
+from collimate.jobs._console import Console
+from collimate.jobs.settings import TrainSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """The reference's log-probs of the training and the held-out answers, and where they came from."""
+
+    train: Rows
+    evaluation: Rows | None
+    hash: str
+    computed: int
+    from_cache: int
+    is_policy: bool  # the policy as passed, so that every log-ratio starts at zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frozen:
+    """A model that may serve as reference: what `train` was given, its engine, its fingerprint."""
+
+    given: AnyModel
+    engine: LogProbModel
+    fingerprint: str
+
+
+def reference_columns(
+    policy: Frozen,
+    reference: AnyModel | None,
+    parts: Sequence[Sequence[Example]],
+    settings: TrainSettings,
+    budget: int,
+    runtime: Runtime,
+    console: Console,
+) -> Reference:
+    """Log-probs of the policy as passed, or of `reference`, for one or two data sets.
+
+    budget: tokens per micro-batch.
+    Only what the cache lacks is computed; afterwards the cache is held to its bound.
+    Errors: BadModel if the reference cannot be loaded or read the data; BadData for log-probs that
+    are not finite; BadRun if the cache cannot be read, or has to be written and cannot be.
+    """
+    root = Path(settings.cache) if settings.cache is not None else default_cache()
+    examples = [example for part in parts for example in part]
+    keys = {sequence_key(example, answer) for example in examples for answer in example.answers}
+    if reference is None:
+        engine, store = policy.engine, _store(root, policy, keys, settings)
+    else:
+        engine, store = _other(root, reference, examples, keys, settings, runtime)
+    for path in store.torn:
+        console.say(
+            f"not read, and computed again: a damaged segment of the reference cache, {path}; "
+            "`collimate cache verify --delete` removes it"
+        )
+    training = engine.model.training
+    engine.model.eval()
+    with console.bar("reference", total=len(examples)) as bar:
+        columns, computed = stored_log_probs(
+            engine,
+            parts,
+            store,
+            budget=budget,
+            autocast=runtime.autocast,
+            progress=bar.advance,
+            processes=runtime.processes,
+        )
+    engine.model.train(training)
+    for rows, part in zip(columns, parts, strict=True):
+        _require_finite(rows, part)
+    _keep_within(root, settings.cache_gb, store, console)
+    return Reference(
+        train=columns[0],
+        evaluation=columns[1] if len(columns) > 1 else None,
+        hash=column_hash(row for rows in columns for answers in rows for row in answers),
+        computed=computed,
+        from_cache=len(examples) - computed,
+        is_policy=reference is None,
+    )
+
+
+def _other(
+    root: Path,
+    reference: AnyModel,
+    examples: Sequence[Example],
+    keys: AbstractSet[bytes],
+    settings: TrainSettings,
+    runtime: Runtime,
+) -> tuple[LogProbModel, LogProbStore]:
+    """A reference that is not the policy, and its store.
+
+    Rows stand under a layout only if it had passed its check: where they are all there the check is
+    left out, and the model computes nothing.
+    """
+    model = load_model(reference, trust_remote_code=settings.trust_remote_code)
+    require_readable(model, examples)
+    model.to(runtime.device).eval()
+    weights = weights_hash(model)
+    found: dict[bool, tuple[LogProbModel, LogProbStore]] = {}
+    for shared, layout in LAYOUTS.items():
+        engine = LogProbModel(model, shared=shared)
+        fingerprint = model_fingerprint(
+            model, layout=layout, precision=settings.precision, weights=weights
+        )
+        frozen = Frozen(given=reference, engine=engine, fingerprint=fingerprint)
+        store = _store(root, frozen, keys, settings)
+        if len(store) == len(keys):
+            return engine, store
+        found[shared] = engine, store
+    longest = max(example.tokens for example in examples)
+    return found[check_layout(model, longest=longest, gradients=False).shared]
+
+
+def _store(
+    root: Path, frozen: Frozen, keys: AbstractSet[bytes], settings: TrainSettings
+) -> LogProbStore:
+    return LogProbStore(
+        root,
+        frozen.fingerprint,
+        keys=keys,
+        description={
+            "model": name_of(frozen.given),
+            "architecture": type(causal_model(frozen.engine.model)).__name__,
+            "layout": LAYOUTS[frozen.engine.shared],
+            "precision": settings.precision,
+        },
+    )
+
+
+def _keep_within(root: Path, gigabytes: float, store: LogProbStore, console: Console) -> None:
+    """Hold the cache to its bound, whatever this run needs left in it."""
+    try:
+        gone = collect(root, max_bytes=gigabytes * 2**30, keep=store.segments)
+    except OSError:  # files of another user: a cache too large is no reason not to train
+        console.say(f"the reference cache in {root} holds files that cannot be removed")
+        return
+    if gone.removed:
+        console.say(
+            f"reference cache: removed {len(gone.removed)} files used longest ago "
+            f"({gone.freed / 2**30:.2f} GB), to stay within cache_gb {gigabytes:g}"
+        )
+
+
+def _require_finite(rows: Rows, examples: Sequence[Example]) -> None:
+    for answers, example in zip(rows, examples, strict=True):
+        if not all(math.isfinite(float(row.sum())) for row in answers):
+            raise BadData(
+                f"row {example.row}: the reference model gives an answer a log-probability that is not "
+                "finite; its weights hold NaN or infinity, or its precision is too low"
+            )
