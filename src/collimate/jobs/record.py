@@ -44,6 +44,7 @@ def first_record(
         "seconds": 0.0,
         "phases": {},
         "steps": 0,
+        "skipped_steps": 0,
         "seed": settings.seed,
         "config": {
             **{name: None if x is None else _named(x) for name, x in inputs.items()},
