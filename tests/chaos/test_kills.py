@@ -275,7 +275,7 @@ def test_the_children_share_nothing_with_the_test(tmp_path: Path) -> None:
     """`killed` itself: the status tells a kill from an end, and what a child patches dies with it."""
 
     def patched() -> None:
-        os.fsync = kill_self
+        os.fsync = lambda _: kill_self()
         os.fsync(0)
 
     before: Callable[..., Any] = os.fsync

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collimate import report
-from collimate.report import render, summary_lines
+from collimate.report import _write, render, summary_lines
 from tests.report.example_run import frontier, make_run, run_fields
 
 ATTACKS = (
@@ -74,6 +75,14 @@ def _poisoned(value: Any, text: str) -> Any:
     if isinstance(value, list):
         return [_poisoned(item, text) for item in value]
     return text if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_plotly() -> Iterator[None]:
+    """Four megabytes of script that no text of a run is in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_write, "_plotly_js", lambda: "/* plotly */")
+        yield
 
 
 @pytest.fixture(scope="module")
