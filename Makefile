@@ -12,8 +12,10 @@ SHAPE ?= body
 PAIRS ?= 16
 REPEATS ?= 5
 
+CHAOS_SECONDS ?= 360
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract unit slow bench catalogue format clean
+.PHONY: help demo test lint types contract unit slow chaos bench catalogue format clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,10 +38,13 @@ contract: $(VENV)/.installed-dev  ## import-linter: imports go down
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-dev  ## the quick tests and the doctests
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not chaos"
 
 slow: $(VENV)/.installed-dev  ## the slow tests
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not chaos"
+
+chaos: $(VENV)/.installed-dev  ## kill -9, full disks, damaged files (bounded: CHAOS_SECONDS)
+	timeout $(CHAOS_SECONDS) env $(PYTEST) -m chaos tests/chaos
 
 bench: $(VENV)/.installed-demo $(TRL_PYTHON)  ## DPO speed and memory against TRL (SHAPE, PAIRS, REPEATS)
 	TRL_PYTHON=$(TRL_PYTHON) $(BIN)/python benchmarks/dpo_vs_trl.py \

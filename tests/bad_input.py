@@ -239,6 +239,8 @@ SETTINGS = [
     flag("warmup 1.5", "--warmup", 1.5, words=("warmup", "[0.0, 1.0)", "got 1.5")),
     flag("weight decay negative", "--weight-decay", -0.1, words=("weight_decay", "got -0.1")),
     flag("gradient norm 0", "--max-gradient-norm", 0, words=("max_gradient_norm", "above 0")),
+    flag("skipped steps negative", "--max-skipped-steps", -1,
+         words=("max_skipped_steps", "at least 0", "got -1")),
     flag("unknown precision", "--precision", "fp16", words=("precision", "fp32, bf16")),
     flag("unknown device", "--device", "gpu", words=("device", "auto, cuda, mps, cpu")),
     flag("LoRA rank 0", "--lora-rank", 0, words=("lora_rank", "at least 1")),

@@ -68,7 +68,9 @@ def test_every_dependency_is_pinned_and_explained(requirement: str) -> None:
     assert re.search(rf"(?m)^\| [^|]*\b{re.escape(requirement)}\b", reasons)
 
 
-@pytest.mark.parametrize("target", ["help", "demo", "test", "slow", "bench", "format", "clean"])
+@pytest.mark.parametrize(
+    "target", ["help", "demo", "test", "slow", "chaos", "bench", "format", "clean"]
+)
 def test_the_makefile_has_the_target(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"(?m)^{target}:.*## ", makefile)

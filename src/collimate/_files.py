@@ -1,4 +1,4 @@
-"""Files that are complete or absent."""
+"""Files that are complete or absent, and lie where they seem to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
-    One writer at a time. Errors: OSError, with the old content still there.
+    One writer at a time; a link in its place is replaced, never written through. Errors: OSError,
+    with the old content still there.
     """
     write_then_name(path.with_name(f".{path.name}.partial"), data, lambda: path)
 
@@ -22,7 +23,8 @@ def write_then_name(partial: Path, data: bytes, name: Callable[[], Path]) -> Pat
     Errors: OSError, with nothing left behind.
     """
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -30,3 +32,12 @@ def write_then_name(partial: Path, data: bytes, name: Callable[[], Path]) -> Pat
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether `path`, all links followed, lies in `folder`.
+
+    >>> is_inside(Path("runs/a/model"), Path("runs/a")), is_inside(Path("runs/a/../b"), Path("runs/a"))
+    (True, False)
+    """
+    return path.resolve().is_relative_to(folder.resolve())

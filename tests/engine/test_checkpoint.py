@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import signal
 from pathlib import Path
@@ -16,7 +17,14 @@ from torch import nn
 
 from collimate._checks import BadRun
 from collimate.engine import checkpoint
-from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from collimate.engine.checkpoint import (
+    FILES,
+    Progress,
+    checkpoints,
+    damage,
+    load_checkpoint,
+    save_checkpoint,
+)
 from collimate.engine.load import add_lora
 from collimate.optim import adamw
 from tests.engine.tiny import model_of
@@ -107,27 +115,80 @@ def test_only_safetensors_and_json(saved: Saved) -> None:
         "state.json",
     }
     state = json.loads((saved[0] / "step-00000003" / "state.json").read_text())
-    assert state["schema_version"] == 1
+    assert state["schema_version"] == 2
+    assert set(state["files"]) == set(FILES)
 
 
-@pytest.mark.parametrize(
-    "name", ["model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"]
-)
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text"])
-def test_a_damaged_file_is_refused_and_changes_nothing(
-    name: str, damage: str, saved: Saved
+def flipped(data: bytes, bit: int) -> bytes:
+    return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
+
+
+@pytest.mark.parametrize("name", [*FILES, "state.json"])
+@pytest.mark.parametrize("kind", ["missing", "empty", "cut", "text", "flipped", "longer"])
+def test_a_damaged_file_is_refused_by_name_and_changes_nothing(
+    name: str, kind: str, saved: Saved
 ) -> None:
     folder, model, optimizer = saved
     path = folder / "step-00000003" / name
     data = path.read_bytes()
-    path.write_bytes({"empty": b"", "cut": data[:-9], "text": b"hello"}.get(damage, b""))
-    if damage == "missing":
+    damaged = {"empty": b"", "cut": data[:-9], "text": b"hello", "longer": data + b"0"}
+    path.write_bytes(damaged[kind] if kind in damaged else flipped(data, 8 * len(data) - 90))
+    if kind == "missing":
         path.unlink()
     before = [p.detach().clone() for p in model.parameters()]
-    with pytest.raises(BadRun, match=r"checkpoint .*step-00000003 is damaged .*delete that folder"):
+    words = rf"step-00000003 is damaged \({name} .*delete that folder and --resume from .*00002"
+    with pytest.raises(BadRun, match=words):
         load_checkpoint(folder / "step-00000003", model, optimizer, identity="mine")
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     load_checkpoint(folder / "step-00000002", model, optimizer, identity="mine")
+
+
+def test_no_flipped_bit_goes_unnoticed(saved: Saved) -> None:
+    """In any file of a checkpoint; a bit that is turned back is no damage."""
+    checkpoint_path, draw = saved[0] / "step-00000003", random.Random(0)
+    for path in sorted(checkpoint_path.iterdir()):
+        data = path.read_bytes()
+        for _ in range(40):
+            path.write_bytes(flipped(data, draw.randrange(8 * len(data))))
+            with pytest.raises(BadRun, match=r"is damaged|schema_version"):
+                load_checkpoint(checkpoint_path, *saved[1:], identity="mine")
+        path.write_bytes(data)
+        assert damage(checkpoint_path) is None
+
+
+def test_without_a_sound_one_before_it_says_so(saved: Saved) -> None:
+    folder, model, optimizer = saved
+    for name in ("step-00000002", "step-00000003"):
+        (folder / name / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(BadRun, match=r"none before it is sound, so the run begins again"):
+        load_checkpoint(folder / "step-00000003", model, optimizer, identity="mine")
+
+
+def as_version_1(checkpoint_path: Path) -> None:
+    """What this version's predecessor wrote: no hashes, no skipped steps."""
+    path = checkpoint_path / "state.json"
+    state = json.loads(path.read_text())
+    del state["files"], state["hash"], state["skipped_steps"]
+    path.write_text(json.dumps({**state, "schema_version": 1}, indent=1))
+
+
+def test_a_checkpoint_of_version_1_is_read(saved: Saved) -> None:
+    folder, model, optimizer = saved
+    as_version_1(folder / "step-00000003")
+    loaded = load_checkpoint(folder / "step-00000003", model, optimizer, identity="mine")
+    assert loaded == progress(3)
+    path = folder / "step-00000003" / "optimizer.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(BadRun, match=r"damaged \(optimizer.safetensors cannot be read"):
+        load_checkpoint(folder / "step-00000003", model, optimizer, identity="mine")
+
+
+def test_skipped_steps_are_remembered(tmp_path: Path) -> None:
+    model = model_of("llama")
+    sgd = optimizer_of("momentum", model)
+    save_checkpoint(tmp_path, model, sgd, progress(1, skipped=4), keep=1)
+    loaded = load_checkpoint(tmp_path / "step-00000001", model, sgd, identity="mine")
+    assert loaded.skipped == 4
 
 
 def test_another_runs_checkpoint_is_refused_and_changes_nothing(saved: Saved) -> None:

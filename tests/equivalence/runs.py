@@ -48,6 +48,17 @@ def text_pairs(count: int = PAIRS, *, seed: int = 0) -> list[dict[str, str]]:
     return rows
 
 
+STEPS = 12
+SETTINGS: dict[str, Any] = {
+    "max_steps": STEPS,
+    "evaluation": text_pairs(6, seed=1),
+    "evaluate_every": 5,
+    "checkpoint_every": 3,
+    "samples": 1,
+}
+"""Of a run that is disturbed: evaluations and checkpoints on the way."""
+
+
 def policy(name: str = "llama", *, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A model whose answers are far from uniform, and not those of any folder."""
     model = model_of(name, factor=3.0, seed=seed, **changes)
@@ -104,6 +115,22 @@ def weights_of(folder: Path) -> str:
     """sha256 of the saved weights: of megabytes that differ pytest would write a diff for minutes."""
     (path,) = (folder / "model").glob("*.safetensors")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def require_equal(folder: Path, undisturbed: Path) -> None:
+    """The same bits: weights, metrics, measurements, newest checkpoint; times alone may differ."""
+    assert weights_of(folder) == weights_of(undisturbed)
+    assert metrics_of(folder) == metrics_of(undisturbed)
+    record, expected = record_of(folder), record_of(undisturbed)
+    for name in ("status", "error", "steps", "skipped_steps", "evaluation", "samples", "identity"):
+        assert record[name] == expected[name], name
+    assert record["reference"]["hash"] == expected["reference"]["hash"]
+    first = "first_step_max_log_ratio"
+    assert record["reference"][first] == expected["reference"][first]
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    found, wanted = contents(newest), contents(undisturbed / "checkpoints" / newest.name)
+    for name in ("model.safetensors", "optimizer.safetensors", "random.safetensors"):
+        assert found[name] == wanted[name], name
 
 
 def contents(folder: Path) -> dict[str, str]:

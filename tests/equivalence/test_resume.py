@@ -1,14 +1,11 @@
-"""Killed, stopped or failed at any moment: `resume` continues to the bits of an undisturbed run."""
+"""Stopped or failed: `resume` continues to the bits of an undisturbed run; see tests/chaos for kills."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import shutil
 import signal
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -19,34 +16,23 @@ from torch import Tensor
 
 import collimate
 from collimate import methods
-from collimate._checks import BadRun, CollimateError, TrainingFailed
+from collimate._checks import BadRun, TrainingFailed
 from collimate._types import PairLogProbs
 from collimate.axes import Needs, State, Term
-from collimate.engine import checkpoint, run_folder
 from collimate.engine.run_folder import RunFolder
 from collimate.jobs import _job
 from tests.equivalence.runs import (
+    SETTINGS,
+    STEPS,
     contents,
     metrics_of,
     policy,
     record_of,
+    require_equal,
     saved,
     text_pairs,
     train,
-    weights_of,
 )
-
-STEPS = 12
-HELD_OUT = text_pairs(6, seed=1)
-SETTINGS: dict[str, Any] = {
-    "max_steps": STEPS,
-    "evaluation": HELD_OUT,
-    "evaluate_every": 5,
-    "checkpoint_every": 3,
-    "samples": 1,
-}
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children")
 
 
 @pytest.fixture(scope="module")
@@ -71,227 +57,6 @@ def undisturbed(base: Path, cache: Path, tmp_path_factory: pytest.TempPathFactor
 def begin(base: Path, cache: Path, tmp_path: Path) -> Callable[..., collimate.Run]:
     """Begin (or resume) the run in `tmp_path/run`."""
     return lambda **given: train(tmp_path / "run", model=base, cache=cache, **{**SETTINGS, **given})
-
-
-def quick(*values: Any, named: Collection[Any]) -> list[Any]:
-    """The values, those that are not named marked slow."""
-    return [v if v in named else pytest.param(v, marks=pytest.mark.slow) for v in values]
-
-
-def killed(work: Callable[[], object], until: Callable[[], bool] | None = None) -> int:
-    """Do `work` in a child that is killed by SIGKILL when `until` holds; its exit status.
-
-    Without `until` the child is expected to kill itself.
-    """
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - the child must end here, whatever came
-            os._exit(1)
-    deadline = time.monotonic() + 60
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status
-        if (until is not None and until()) or time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            return os.waitpid(child, 0)[1]
-        time.sleep(0.001)
-
-
-def kill_self() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("unreachable")
-
-
-def require_equal(folder: Path, undisturbed: Path) -> None:
-    assert weights_of(folder) == weights_of(undisturbed)
-    assert metrics_of(folder) == metrics_of(undisturbed)
-    record, expected = record_of(folder), record_of(undisturbed)
-    for name in ("status", "error", "steps", "evaluation", "samples", "identity"):
-        assert record[name] == expected[name], name
-    assert record["reference"]["hash"] == expected["reference"]["hash"]
-    first = "first_step_max_log_ratio"
-    assert record["reference"][first] == expected["reference"][first]
-    newest = sorted((folder / "checkpoints").iterdir())[-1]
-    found, wanted = contents(newest), contents(undisturbed / "checkpoints" / newest.name)
-    for name in ("model.safetensors", "optimizer.safetensors", "random.safetensors"):
-        assert found[name] == wanted[name], name
-
-
-def lines_in(folder: Path) -> int:
-    path = folder / "metrics.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_killed_at_a_random_moment(
-    seed: int, begin: Callable[..., collimate.Run], undisturbed: Path, tmp_path: Path
-) -> None:
-    folder, draw = tmp_path / "run", random.Random(seed)
-    lines, delay = draw.randint(1, STEPS), draw.uniform(0, 0.05)
-
-    def now() -> bool:
-        if lines_in(folder) < lines:
-            return False
-        time.sleep(delay)
-        return True
-
-    status = killed(begin, now)
-    if os.WIFSIGNALED(status):
-        assert record_of(folder)["status"] == "running"
-        begin(resume=True)
-    require_equal(folder, undisturbed)  # it may have finished within the delay
-
-
-def test_killed_twice_and_resumed_twice(
-    begin: Callable[..., collimate.Run], undisturbed: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    assert os.WIFSIGNALED(killed(begin, lambda: lines_in(folder) >= 4))
-    status = killed(lambda: begin(resume=True), lambda: lines_in(folder) >= 10)
-    if os.WIFSIGNALED(status):
-        begin(resume=True)
-    require_equal(folder, undisturbed)
-
-
-def _nth(call: int, then: Callable[..., Any], sound: Callable[..., Any]) -> Callable[..., Any]:
-    """`sound`, but `then` at its n-th call (from 1)."""
-    count = 0
-
-    def wrapped(*given: Any, **named: Any) -> Any:
-        nonlocal count
-        count += 1
-        return then(*given, **named) if count == call else sound(*given, **named)
-
-    return wrapped
-
-
-def _half_written(path: Path, data: bytes, *_: Any) -> None:
-    with path.open("wb") as file:
-        file.write(data[: len(data) // 2])
-    kill_self()
-
-
-def _half_saved(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    checkpoint.safetensors.torch.save_file(dict(tensors), path)
-    _half_written(path, path.read_bytes())
-
-
-def _half_line(folder: RunFolder, line: Mapping[str, Any]) -> None:
-    with folder.metrics_path.open("a") as file:
-        file.write(json.dumps(line)[:25])
-    kill_self()
-
-
-INSTANTS: dict[str, tuple[object, str, int, Callable[..., Any] | None]] = {
-    # where the child kills itself: (owner, attribute, n-th call, what it does first)
-    "inside the first checkpoint's weights": (checkpoint, "_save", 1, _half_saved),
-    "inside the second checkpoint's optimiser": (checkpoint, "_save", 5, _half_saved),
-    "inside the second checkpoint's state": (checkpoint, "_write", 2, _half_written),
-    "before the second checkpoint takes its name": (Path, "rename", 2, None),
-    "before old checkpoints are deleted": (checkpoint, "checkpoints", 6, None),
-    "inside a line of metrics": (RunFolder, "append_metrics", 8, _half_line),
-    "at the first step's record": (_job.Job, "_require_zero_start", 1, None),
-    "at an evaluation": (_job.Job, "_evaluate", 2, None),
-    "after the last step": (_job.Job, "_finish", 1, None),
-    "at the last evaluation": (_job.Job, "_samples_after", 1, None),
-    "at the last checkpoint": (_job.Job, "_checkpoint", 4, None),
-    "before a checkpoint's record": (_job.Job, "_write_record", 2, None),
-    "before the last record": (_job.Job, "_write_record", 5, None),
-}
-QUICK = (
-    "inside the second checkpoint's optimiser",
-    "before the second checkpoint takes its name",
-    "inside a line of metrics",
-    "at an evaluation",
-    "at the last evaluation",
-)
-
-
-@pytest.mark.parametrize("instant", quick(*INSTANTS, named=QUICK))
-def test_killed_at_a_chosen_instant(
-    instant: str,
-    begin: Callable[..., collimate.Run],
-    undisturbed: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    owner, name, call, then = INSTANTS[instant]
-
-    def work() -> None:
-        wrapped = _nth(call, then or (lambda *_, **__: kill_self()), getattr(owner, name))
-        setattr(owner, name, wrapped)  # in the child only
-        begin()
-
-    status = killed(work)
-    assert os.WIFSIGNALED(status), "the child must have come to the instant"
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    begin(resume=True)
-    require_equal(tmp_path / "run", undisturbed)
-
-
-@pytest.mark.parametrize("instant", ["half a record", "the folder alone"])
-def test_killed_before_the_first_record_can_begin_again(
-    instant: str, begin: Callable[..., collimate.Run], undisturbed: Path, tmp_path: Path
-) -> None:
-    def work() -> None:
-        def torn(path: Path, data: bytes) -> None:
-            _half_written(path.with_name(f".{path.name}.partial"), data)
-
-        if instant == "half a record":
-            run_folder.write_atomically = torn  # type: ignore[assignment]
-        else:
-            RunFolder.write_record = lambda *_: kill_self()  # type: ignore[method-assign,assignment]
-        begin()
-
-    assert os.WIFSIGNALED(killed(work))
-    assert not (tmp_path / "run" / "run.json").exists()
-    with pytest.raises(BadRun, match="begin the run without --resume"):
-        begin(resume=True)
-    begin()
-    require_equal(tmp_path / "run", undisturbed)
-
-
-def test_killed_in_the_reference_pass(
-    base: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the killed pass had put into the cache is read; the bits are those of a whole pass."""
-    from collimate.engine import store
-
-    monkeypatch.setattr(store, "SEGMENT_BYTES", 256)
-    cache = tmp_path / "cache"
-
-    def work() -> None:
-        store.LogProbStore._write = _nth(5, lambda *_: kill_self(), store.LogProbStore._write)  # type: ignore[method-assign]
-        train(tmp_path / "run", model=base, cache=cache, **SETTINGS)
-
-    assert os.WIFSIGNALED(killed(work))
-    assert len(list(cache.rglob("*.safetensors"))) == 4
-    run = train(tmp_path / "run", model=base, cache=cache, **SETTINGS)
-    assert 0 < run.record["reference"]["from_cache"] < 54
-    require_equal(run.folder, undisturbed)
-
-
-@pytest.mark.parametrize("options", [{"lora_rank": 2}, {"dropout": True}], ids=["lora", "dropout"])
-@pytest.mark.parametrize("lines", [pytest.param(2, marks=pytest.mark.slow), 7])
-def test_what_is_random_goes_on_where_it_was(
-    lines: int, options: dict[str, Any], tmp_path: Path
-) -> None:
-    """Before the first checkpoint (every 3 steps) and after it."""
-    model = saved(tmp_path / "model", name="gpt2" if "dropout" in options else "llama")
-    held_out = {"evaluation": None, "evaluate_every": None}
-    named = {**SETTINGS, "max_steps": 8, **held_out, "samples": 0, **options}
-    whole = train(tmp_path / "whole", model=model, **named)
-    folder = tmp_path / "run"
-    status = killed(lambda: train(folder, model=model, **named), lambda: lines_in(folder) >= lines)
-    if os.WIFSIGNALED(status):
-        torch.manual_seed(99)
-        train(folder, model=model, **named, resume=True)
-    assert weights_of(folder) == weights_of(whole.folder)
-    assert metrics_of(folder) == metrics_of(whole.folder)
 
 
 def interrupted_at(step: int, begin: Callable[[], collimate.Run], times: int = 1) -> collimate.Run:
@@ -559,7 +324,7 @@ class TestFailed:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        named = {**SETTINGS, "model": base, "cache": cache}
+        named = {**SETTINGS, "model": base, "cache": cache, "max_skipped_steps": 0}
         with monkeypatch.context() as patch:
             patch.setattr(Fragile, "mended", True)
             whole = train(tmp_path / "whole", method=Fragile(at=7, how=how), **named)
@@ -596,32 +361,3 @@ class TestFailed:
         record = record_of(tmp_path / "run")
         assert record["status"] == "failed"
         assert record["error"] == "ValueError: the method has a bug"
-
-    def test_a_full_disk_names_the_folder_and_keeps_the_older_checkpoint(
-        self,
-        begin: Callable[..., collimate.Run],
-        undisturbed: Path,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        def full(*_: Any) -> NoReturn:
-            raise OSError(28, "No space left on device")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "_save", _nth(5, full, checkpoint._save))
-            with pytest.raises(BadRun, match=r"cannot write a checkpoint to .*No space left"):
-                begin()
-        folder = tmp_path / "run"
-        assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-00000003"]
-        assert record_of(folder)["status"] == "failed"
-        begin(resume=True)
-        require_equal(folder, undisturbed)
-
-
-def test_the_killed_children_really_share_nothing(tmp_path: Path) -> None:
-    """`killed` itself: the status tells a kill from an end, and the parent is untouched."""
-    assert killed(lambda: None) == 0
-    assert os.WTERMSIG(killed(kill_self)) == signal.SIGKILL
-    assert os.WTERMSIG(killed(lambda: time.sleep(30), lambda: True)) == signal.SIGKILL
-    assert os.WEXITSTATUS(killed(lambda: 1 / 0)) == 1
-    assert issubclass(BadRun, CollimateError)

@@ -436,7 +436,13 @@ class TestState:
     """A method's memory is updated once per step, by the whole step, and lives in checkpoints."""
 
     SETTINGS = LoopSettings(
-        peak=1e-2, warmup=0, schedule="constant", max_gradient_norm=1.0, budget=WHOLE, log_every=100
+        peak=1e-2,
+        warmup=0,
+        schedule="constant",
+        max_gradient_norm=1.0,
+        budget=WHOLE,
+        log_every=100,
+        max_skipped_steps=0,
     )
 
     def run(

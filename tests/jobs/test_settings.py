@@ -33,6 +33,7 @@ GOOD: list[dict[str, Any]] = [
     {"weight_decay": 0.0},
     {"weight_decay": 10},
     {"samples": 0},
+    {"max_skipped_steps": 0},
     {"seed": 0},
     {"schedule": "linear"},
     {"precision": "bf16"},
@@ -61,7 +62,11 @@ BAD: list[tuple[str, Any]] = [
         )
         for value in (0, -3, 2.0, "2", False)
     ],
-    *[(name, value) for name in ("samples", "seed") for value in (-1, 0.5, None, True)],
+    *[
+        (name, value)
+        for name in ("samples", "seed", "max_skipped_steps")
+        for value in (-1, 0.5, None, True)
+    ],
     *[
         (name, value)
         for name in ("epochs", "learning_rate", "lora_alpha", "max_gradient_norm")

@@ -29,6 +29,7 @@ HELP: Mapping[str, str] = {
     "warmup": "share of the steps, from 0 to below 1",
     "weight_decay": "of AdamW, on matrices only",
     "max_gradient_norm": "longer gradients are shortened to it",
+    "max_skipped_steps": "steps whose loss or gradient is not finite; one more stops the run",
     "precision": "bf16 is autocast over float32 weights",
     "device": "auto takes cuda, then mps, then cpu",
     "dropout": "train with the model's own dropout",

@@ -1,28 +1,36 @@
-"""Checkpoints: safetensors and JSON, complete or absent, and enough to continue to the same bits."""
+"""Checkpoints: safetensors and JSON, complete or absent, and enough to continue to the same bits.
+
+safetensors does not notice a flipped bit, so `state.json` holds a hash of every file and of itself.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from collimate._checks import BadRun
 from collimate.axes import State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)  # 1: without hashes and without skipped steps
+FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors")
+_STATE = ("step", "states", "metrics_bytes", "identity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a run stands: steps done, method states, and what was on disk then.
+    """Where a run stands: steps done and skipped, method states, and what was on disk then.
 
     identity: hash of everything that must be the same to continue (config, data, reference).
     """
@@ -31,6 +39,7 @@ class Progress:
     states: tuple[State, ...]
     metrics_bytes: int
     identity: str
+    skipped: int = 0
 
 
 def save_checkpoint(
@@ -59,10 +68,13 @@ def save_checkpoint(
             "schema_version": SCHEMA_VERSION,
             "step": progress.step,
             "states": [dict(state) for state in progress.states],
+            "skipped_steps": progress.skipped,
             "metrics_bytes": progress.metrics_bytes,
             "identity": progress.identity,
+            "files": {name: _hash_of_file(partial / name) for name in FILES},
         }
-        _write(partial / "state.json", json.dumps(state, indent=1).encode())
+        sealed = {**state, "hash": _hash_of_state(state)}
+        _write(partial / "state.json", json.dumps(sealed, indent=1).encode())
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
     except (
@@ -88,24 +100,24 @@ def load_checkpoint(
 ) -> Progress:
     """Put weights, optimiser and random state back, and say where the run stood.
 
-    Errors: BadRun if a file is damaged, or the checkpoint belongs to another configuration.
+    Errors: BadRun if a file is damaged, by name and with the checkpoint to go on from, or the
+    checkpoint belongs to another configuration.
     """
-    try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        weights = safetensors.torch.load_file(path / "model.safetensors")
-        slots = safetensors.torch.load_file(path / "optimizer.safetensors")
-        random = safetensors.torch.load_file(path / "random.safetensors")
-    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+    found = damage(path)
+    if found is not None:
+        raise BadRun(f"checkpoint {path} is damaged ({found}): {_way_out(path)}")
+    state = json.loads((path / "state.json").read_bytes())
+    if state["schema_version"] not in READABLE:
         raise BadRun(
-            f"checkpoint {path} is damaged ({error}): delete that folder and resume from the one before"
-        ) from error
-    if state.get("schema_version") != SCHEMA_VERSION:
-        raise BadRun(f"checkpoint {path} has schema_version {state.get('schema_version')!r}, not 1")
+            f"checkpoint {path} has schema_version {state['schema_version']!r}, this version reads "
+            f"{' and '.join(map(str, READABLE))}: use the version of collimate that wrote it"
+        )
     if state["identity"] != identity:
         raise BadRun(
             f"checkpoint {path} belongs to another run: its model, data, method, reference or "
             "settings differ from those given now; resume with the run's own, or start a new folder"
         )
+    weights, slots, random = (safetensors.torch.load_file(path / name) for name in FILES)
     named = _trainable(model)
     if named.keys() != weights.keys():
         raise BadRun(f"checkpoint {path} holds other parameters than this model trains")
@@ -121,7 +133,58 @@ def load_checkpoint(
         states=tuple(state["states"]),
         metrics_bytes=state["metrics_bytes"],
         identity=identity,
+        skipped=state.get("skipped_steps", 0),
     )
+
+
+def damage(path: Path) -> str | None:
+    """Which file of a checkpoint is not what was written, and how; None where all are.
+
+    Of schema_version 1, which has no hashes, only what cannot be read is found.
+    """
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+        version = state["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"state.json cannot be read: {error}"
+    if version not in READABLE:
+        return None  # of a later version, not damaged
+    if lost := [name for name in _STATE if name not in state]:
+        return f"state.json lacks {', '.join(lost)}"
+    if version > 1 and state.pop("hash", None) != _hash_of_state(state):
+        return "state.json is not what was written"
+    for name in FILES:
+        try:
+            with safe_open(path / name, framework="pt"):
+                pass
+            if version > 1 and state["files"][name] != _hash_of_file(path / name):
+                return f"{name} is not what was written"
+        except (OSError, SafetensorError) as error:
+            return f"{name} cannot be read: {error}"
+    return None
+
+
+def _way_out(path: Path) -> str:
+    older = [other for other in checkpoints(path.parent) if other.name < path.name]
+    sound = next((other for other in reversed(older) if damage(other) is None), None)
+    if sound is None:
+        return (
+            "delete that folder and --resume: none before it is sound, so the run begins again at its "
+            "first step and comes to the same bits"
+        )
+    return (
+        f"delete that folder and --resume from the one before, {sound.name}: it is sound, and the run "
+        "comes to the same bits"
+    )
+
+
+def _hash_of_state(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

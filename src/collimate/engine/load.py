@@ -1,4 +1,8 @@
-"""Models and tokenizers: from a folder, `hub:owner/name`, or an object as it is."""
+"""Models and tokenizers: from a folder, `hub:owner/name`, or an object as it is.
+
+What lies in a folder is not trusted: neither pickles nor code are run, whatever its files name, and
+only `hub:owner/name` may reach the network.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,19 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from collimate._checks import BadConfig, BadModel, BadRun
+from collimate._checks import BadConfig, BadModel, BadRun, CollimateError
 from collimate.engine.model import causal_model, has_adapter
+from collimate.engine.runtime import is_out_of_memory
 
 AnyModel = str | Path | nn.Module
 """A folder, `hub:owner/name`, or the model itself."""
@@ -29,16 +41,8 @@ Tokenizer = PreTrainedTokenizerBase
 """Any transformers tokenizer."""
 
 _HUB = "hub:"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    ImportError,
-    TypeError,
-    SafetensorError,
-)
+_INDEX = "model.safetensors.index.json"
+_OWN_ATTENTION = (None, "eager", "sdpa", "flex_attention")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +71,82 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
 
 
 def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
-    try:
-        if place.local and (Path(place.name) / "adapter_config.json").exists():
-            return _load_adapter(Path(place.name), trust_remote_code=trust_remote_code)
-        return AutoModelForCausalLM.from_pretrained(
+    if place.local and (Path(place.name) / "adapter_config.json").exists():
+        return _load_adapter(Path(place.name), trust_remote_code=trust_remote_code)
+    with explaining_load(f"cannot load a causal language model from '{place}'"):
+        if not place.local and _file_of(place, "adapter_config.json") is not None:
+            raise BadModel(
+                f"'{place}' is an adapter: download it and give its folder, so that its files are checked"
+            )
+        config = load_config(place, trust_remote_code=trust_remote_code)
+        _require_safetensors(place, config)
+        model, found = AutoModelForCausalLM.from_pretrained(
             place.name,
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=place.local,
             trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
-    except LOAD_ERRORS as error:  # whatever transformers raises on a folder that holds no model
-        raise BadModel(
-            f"cannot load a causal language model from '{place}': {first_line(error)}"
-        ) from error
+        _require_all_weights(model, found, place)
+        return model
+
+
+def load_config(place: Place, *, trust_remote_code: bool) -> PreTrainedConfig:
+    """The config of a model, which may not name attention code on the hub to be fetched and run.
+
+    Errors: BadModel for one that does; whatever transformers raises for one that cannot be read.
+    """
+    config = AutoConfig.from_pretrained(
+        place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
+    )
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        code = getattr(part, "_attn_implementation", None)
+        if code not in _OWN_ATTENTION and not trust_remote_code:
+            raise BadModel(
+                f"the config of '{place}' asks for the attention code '{code}', which may come from the "
+                "hub, and code that comes with a model runs only on request: delete "
+                "attn_implementation from its config.json, or pass --trust-remote-code "
+                "(trust_remote_code=True)"
+            )
+    return config
+
+
+def _require_all_weights(model: nn.Module, found: Mapping[str, Any], place: Place) -> None:
+    """What the file lacks transformers makes up at random; a block too many it leaves out."""
+    blocks = {re.sub(r"\d+", "#", name) for name in model.state_dict()}
+    surplus = sorted(
+        name for name in found["unexpected_keys"] if re.sub(r"\d+", "#", name) in blocks
+    )
+    for what, names in (("are too few", sorted(found["missing_keys"])), ("are too many", surplus)):
+        if names:
+            raise BadModel(
+                f"the weights in '{place}' {what} for its config.json, such as {names[0]} ({len(names)} "
+                "in all): one of the two files is damaged or of another model; copy them again"
+            )
+
+
+def _require_safetensors(place: Place, config: PreTrainedConfig) -> None:
+    """An index or a config can name any file as weights, and transformers would unpickle it."""
+    named = getattr(config, "transformers_weights", None) or _INDEX
+    names = [str(named)]
+    if named.endswith(".index.json"):
+        index = _file_of(place, named)
+        names = [] if index is None else list(json.loads(index.read_bytes())["weight_map"].values())
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise BadModel(
+                f"'{place}' names '{name}' as weights: weights are read from safetensors files in the "
+                "folder itself only; save the model again with a current transformers"
+            )
+
+
+def _file_of(place: Place, name: str) -> Path | None:
+    """A file of a folder or of the hub; None if it is not there."""
+    with suppress(OSError, ValueError):  # the latter where the hub could have no such name
+        found = cached_file(place.name, name, local_files_only=place.local)
+        return None if found is None else Path(found)
+    return None
 
 
 def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
@@ -90,8 +156,21 @@ def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
             "safetensors only; save the adapter again with a current peft"
         )
     base = _load(base_of(folder), trust_remote_code=trust_remote_code)
-    with _quiet_peft():
+    with explaining_load(f"cannot load the adapter in '{folder}'"), _quiet_peft():
         return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
+
+
+@contextmanager
+def explaining_load(what: str) -> Iterator[None]:
+    """Whatever a library raises on a damaged folder becomes a BadModel that begins with `what`."""
+    try:
+        yield
+    except CollimateError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise BadModel(f"{what}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -123,14 +202,27 @@ def load_tokenizer(
         raise BadModel("a model given as an object needs its tokenizer too: pass tokenizer=...")
     place = place_of(source)
     try:
-        return AutoTokenizer.from_pretrained(
+        found = AutoTokenizer.from_pretrained(
             place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
         )
-    except LOAD_ERRORS as error:
+    except Exception as error:  # of Rust too, which has no type of its own
         raise BadModel(
             f"cannot load a tokenizer from '{source}': {first_line(error)}; give one with --tokenizer "
             "(tokenizer=...)"
         ) from error
+    _require_plain_names(found, place)
+    return found
+
+
+def _require_plain_names(tokenizer: Tokenizer, place: Place) -> None:
+    """Each chat template is saved under its name: one with a path in it would land elsewhere."""
+    templates = tokenizer.chat_template
+    for name in templates if isinstance(templates, dict) else ():
+        if Path(name).name != name:
+            raise BadModel(
+                f"the tokenizer in '{place}' has a chat template called '{name}': expected a plain name; "
+                "rename it in tokenizer_config.json"
+            )
 
 
 def save_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
@@ -149,9 +241,16 @@ def save_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
         tokenizer.save_pretrained(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
-    except (OSError, SafetensorError) as error:  # the latter where a disk is full
+    except Exception as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # A full disk is an OSError, safetensors' own, or a bare Exception from Rust's tokenizers.
+        if not isinstance(error, OSError | SafetensorError) and type(error) is not Exception:
+            raise
         reason = getattr(error, "strerror", None) or error
-        raise BadRun(f"cannot write the model to {folder}: {reason}") from error
+        raise BadRun(
+            f"cannot write the model to {folder}: {reason}; free some space and run it again (a run goes "
+            "on with --resume)"
+        ) from error
 
 
 def quiet() -> None:
@@ -211,9 +310,9 @@ def _ids(value: Any) -> frozenset[int]:
 
 
 def base_of(adapter: Path) -> Place:
-    """Where the base model of an adapter folder is: a folder, or the local cache of the hub.
+    """The folder of the base model of an adapter folder, maybe one in the hub's local cache.
 
-    Errors: BadModel if the adapter does not say.
+    Errors: BadModel if the adapter does not say, or the base is not there or no whole model.
     """
     try:
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
@@ -228,10 +327,19 @@ def base_of(adapter: Path) -> Place:
             f"the adapter in '{adapter}' does not say which model it belongs to: write that model's "
             "folder as base_model_name_or_path into its adapter_config.json"
         )
-    if not Path(name).is_dir() and not _HUB_NAME.fullmatch(name):
+    if not Path(name).is_dir():
+        # Of the hub only what is in its local cache: a name in a file is no request to download.
+        config_path = _file_of(Place(name, local=True), "config.json")
+        if config_path is None:
+            raise BadModel(
+                f"the adapter in '{adapter}' belongs to the model '{name}', which is not there: put it "
+                "back, or write its new place as base_model_name_or_path into adapter_config.json"
+            )
+        name = str(config_path.parent)
+    if (Path(name) / "adapter_config.json").exists():
         raise BadModel(
-            f"the adapter in '{adapter}' belongs to the model folder '{name}', which is not there: put "
-            "it back, or write its new place as base_model_name_or_path into adapter_config.json"
+            f"the adapter in '{adapter}' names '{name}' as its base model, which is an adapter itself: "
+            "merge that one first with `collimate export --merge`"
         )
     return Place(name, local=True)
 

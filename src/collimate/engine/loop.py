@@ -27,7 +27,10 @@ from collimate.optim import learning_rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
-    """How steps are taken. warmup: steps of linear rise. budget: tokens per micro-batch."""
+    """How steps are taken. warmup: steps of linear rise. budget: tokens per micro-batch.
+
+    max_skipped_steps: so many steps without a finite loss and gradient are passed over, in all.
+    """
 
     peak: float
     warmup: int
@@ -35,14 +38,16 @@ class LoopSettings:
     max_gradient_norm: float
     budget: int
     log_every: int
+    max_skipped_steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopState:
-    """Steps done and what the methods remember."""
+    """Steps done, how many of them were skipped, and what the methods remember."""
 
     step: int
     states: tuple[State, ...]
+    skipped: int = 0
 
 
 def run_steps(
@@ -61,8 +66,9 @@ def run_steps(
 ) -> LoopState:
     """Take the steps from `start` to the plan's end; `on_step` sees each and returns whether to go on.
 
-    Errors: TrainingFailed where the loss or the gradient is not finite: the step is not taken, so
-    the last checkpoint is sound.
+    A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights,
+    optimiser and states of the methods stay as they are, and its line says so. Errors:
+    TrainingFailed where that happens more than `max_skipped_steps` times.
     """
     state = start
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -83,7 +89,7 @@ def run_steps(
         )
         processes.sum_gradients(parameters)
         norm = clip_gradients(parameters, settings.max_gradient_norm)
-        _require_finite(outcome.loss.item(), norm, state.step, chosen.tolist(), examples)
+        loss = outcome.loss.item()
         rate = learning_rate(
             state.step,
             steps=plan.steps,
@@ -91,27 +97,34 @@ def run_steps(
             warmup=settings.warmup,
             schedule=settings.schedule,
         )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+        taken = math.isfinite(loss) and math.isfinite(norm)
+        if taken:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            states = tuple(updated_states(objective, outcome.batch, state.states))
+        elif state.skipped >= settings.max_skipped_steps:
+            raise TrainingFailed(_given_up(loss, norm, state, [example.row for example in batch]))
+        else:
+            states = state.states
         model.clear_gradients()
-        step = state.step + 1
+        step, skipped = state.step + 1, state.skipped + (not taken)
         line = None
-        if step % settings.log_every == 0 or step == plan.steps:
+        if not taken or step % settings.log_every == 0 or step == plan.steps:
             line = {
                 "step": step,
                 "epoch": round(plan.epoch(step), 6),
-                "loss": outcome.loss.item(),
-                **step_metrics(objective, outcome.batch, state.states),
-                "gradient_norm": norm,
+                "loss": loss if math.isfinite(loss) else None,
+                **(step_metrics(objective, outcome.batch, state.states) if taken else {}),
+                "gradient_norm": norm if math.isfinite(norm) else None,
                 "learning_rate": rate,
                 "pairs": len(batch),
                 "tokens": sum(example.tokens for example in batch),
+                "skipped_steps": skipped,
+                **({} if taken else _skipped(loss, norm, batch)),
                 "seconds": round(time.perf_counter() - began, 4),
             }
-        state = LoopState(
-            step=step, states=tuple(updated_states(objective, outcome.batch, state.states))
-        )
+        state = LoopState(step=step, states=states, skipped=skipped)
         if not on_step(state, line, outcome):
             break
     return state
@@ -143,15 +156,22 @@ def _norm(gradients: Sequence[Tensor], kind: float = 2.0) -> float:
     return whole(torch.nn.utils.get_total_norm(gradients, norm_type=kind)).item()
 
 
-def _require_finite(
-    loss: float, norm: float, step: int, chosen: Sequence[int], examples: Sequence[Example]
-) -> None:
-    if math.isfinite(loss) and math.isfinite(norm):
-        return
-    rows = ", ".join(str(examples[i].row) for i in chosen[:8])
-    raise TrainingFailed(
-        f"step {step + 1}: the loss is {loss} and the gradient norm {norm}; the step was not taken. "
-        f"Rows of the step: {rows}{', …' if len(chosen) > 8 else ''}. Usual causes: a learning rate "
-        "too high, a divergence whose margin explodes (forward_kl, alpha), or half precision without "
-        "autocast"
+def _skipped(loss: float, norm: float, batch: Sequence[Example]) -> Mapping[str, Any]:
+    """What the line of a skipped step says beyond the others: why, and which rows it took."""
+    return {
+        "skipped": f"loss {loss}, gradient norm {norm}",
+        "rows": [example.row for example in batch],
+    }
+
+
+def _given_up(loss: float, norm: float, state: LoopState, rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:8]))
+    before = f"{state.skipped} steps were skipped before, as many as max_skipped_steps allows; "
+    return (
+        f"step {state.step + 1}: the loss is {loss} and the gradient norm {norm}; the step was not "
+        f"taken. Rows of the step: {shown}{', …' if len(rows) > 8 else ''}. "
+        f"{before if state.skipped else ''}the last checkpoint is sound. Usual causes: a learning rate "
+        "too high, a divergence whose margin explodes (forward_kl, alpha), a row whose numbers are "
+        "extreme, or half precision without autocast; --resume with a larger --max-skipped-steps "
+        "goes on over it"
     )

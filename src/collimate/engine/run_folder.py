@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from collimate._checks import BadRun
-from collimate._files import write_atomically
+from collimate._files import is_inside, write_atomically
 
 SCHEMA_VERSION = 1
 
 # What a run that was killed before its first record leaves behind: no reason to refuse the folder.
-_BEFORE_RECORD = {"bad_rows.jsonl", ".bad_rows.jsonl.partial", ".writable", ".run.json.partial"}
+_BEFORE_RECORD = {
+    "bad_rows.jsonl",
+    ".bad_rows.jsonl.partial",
+    ".writable",
+    "..writable.partial",
+    ".run.json.partial",
+}
+
+# What --resume reads of run.json, and of which type.
+_CONTINUED: Mapping[str, type | tuple[type, ...]] = {
+    "status": str,
+    "created": str,
+    "identity": str,
+    "seconds": (int, float),
+    "phases": dict,
+    "reference": (dict, type(None)),
+    "evaluation": dict,
+    "samples": list,
+}
 
 
 class RunFolder:
@@ -50,7 +69,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".writable"
-            probe.touch()
+            write_atomically(probe, b"")
             probe.unlink()
         except OSError as error:
             raise BadRun(f"cannot write to {self.path}: {error.strerror or error}") from error
@@ -80,28 +99,53 @@ class RunFolder:
             raise BadRun(f"{self.record_path} has no status: it was damaged")
         return record
 
+    def require_whole(self) -> dict[str, Any]:
+        """run.json of a run that can go on.
+
+        Errors: BadRun if a field to continue from is missing or of another type, or a link leads out
+        of the folder: what is written there would land elsewhere.
+        """
+        record = self.read_record()
+        for name, kind in _CONTINUED.items():
+            if not isinstance(record.get(name), kind):
+                raise BadRun(
+                    f"{self.record_path}: field '{name}' is missing or was damaged "
+                    f"(got {str(record.get(name))[:60]}): restore the file, or start a new run"
+                )
+        for path in (*self.path.iterdir(), *self.checkpoints_path.rglob("*")):
+            if not is_inside(path, self.path):
+                raise BadRun(
+                    f"{path} is a link out of the run folder, to {path.resolve()}: put the file itself "
+                    "there; a run writes in its own folder only"
+                )
+        return record
+
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Replace run.json in one move."""
-        write_atomically(
-            self.record_path,
-            json.dumps({"schema_version": SCHEMA_VERSION, **record}, indent=1).encode(),
-        )
+        """Replace run.json in one move. Errors: BadRun if it cannot be written."""
+        with _writing(self.record_path):
+            write_atomically(
+                self.record_path,
+                json.dumps({"schema_version": SCHEMA_VERSION, **record}, indent=1).encode(),
+            )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl."""
-        with self.metrics_path.open("a", encoding="utf-8") as file:
+        """Add one line to metrics.jsonl. Errors: BadRun if it cannot be written."""
+        with _writing(self.metrics_path), self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def metrics_size(self) -> int:
-        """Bytes of metrics.jsonl, on disk for good."""
+        """Bytes of metrics.jsonl, on disk for good. Errors: BadRun if they cannot be put there."""
         if not self.metrics_path.exists():
             return 0
-        with self.metrics_path.open("rb") as file:
+        with _writing(self.metrics_path), self.metrics_path.open("rb") as file:
             os.fsync(file.fileno())
         return self.metrics_path.stat().st_size
 
     def cut_metrics(self, size: int) -> None:
-        """Cut metrics.jsonl back to what a checkpoint had seen. Errors: BadRun if it holds less."""
+        """Cut metrics.jsonl back to what a checkpoint had seen.
+
+        Errors: BadRun if it holds less, or cannot be written.
+        """
         held = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
         if held < size:
             raise BadRun(
@@ -109,11 +153,25 @@ class RunFolder:
                 "removed; put them back, or start a new run"
             )
         if held:
-            os.truncate(self.metrics_path, size)
+            with _writing(self.metrics_path):
+                os.truncate(self.metrics_path, size)
 
     def write_bad_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """bad_rows.jsonl, one object per skipped row; no file if there is none."""
-        write_json_lines(self.bad_rows_path, rows)
+        """bad_rows.jsonl, one object per skipped row; no file if there is none. Errors: BadRun."""
+        with _writing(self.bad_rows_path):
+            write_json_lines(self.bad_rows_path, rows)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A full disk's own error names no file."""
+    try:
+        yield
+    except OSError as error:
+        raise BadRun(
+            f"cannot write {path}: {error.strerror or error}; free some space, or mend the rights "
+            "there, and continue with --resume"
+        ) from error
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

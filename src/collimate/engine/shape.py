@@ -9,10 +9,9 @@ from typing import cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from collimate._checks import BadModel
-from collimate.engine.load import LOAD_ERRORS, base_of, first_line, place_of
+from collimate.engine.load import base_of, explaining_load, load_config, place_of
 from collimate.engine.model import causal_model
 
 
@@ -25,23 +24,17 @@ def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTra
     place = place_of(model)
     if place.local and (Path(place.name) / "adapter_config.json").exists():
         place = base_of(Path(place.name))
-    try:
-        config = AutoConfig.from_pretrained(
-            place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
-        )
+    with explaining_load(f"cannot read the config of a causal language model in '{place}'"):
+        config = load_config(place, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(
                 config, dtype=torch.float32, trust_remote_code=trust_remote_code
             )
-    except LOAD_ERRORS as error:  # whatever transformers raises on a folder that holds no model
-        raise BadModel(
-            f"cannot read the config of a causal language model in '{place}': {first_line(error)}"
-        ) from error
-    # Many models have none: the config's own ids of the end are then in force.
-    with suppress(OSError):
-        empty.generation_config = GenerationConfig.from_pretrained(
-            place.name, local_files_only=place.local
-        )
+        # Many models have none: the config's own ids of the end are then in force.
+        with suppress(OSError):
+            empty.generation_config = GenerationConfig.from_pretrained(
+                place.name, local_files_only=place.local
+            )
     return empty
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from collimate._checks import (
     BadRun,
@@ -32,6 +35,7 @@ from collimate.jobs.prepare import Prepared
 from collimate.jobs.run import Run
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import adamw, default_learning_rate
+from collimate.report import FLAT_LINES, flat_loss
 
 
 class Job:
@@ -66,11 +70,14 @@ class Job:
             max_gradient_norm=options.max_gradient_norm,
             budget=prepared.budget,
             log_every=options.log_every,
+            max_skipped_steps=options.max_skipped_steps,
         )
         self.every = options.checkpoint_every or math.ceil(steps / 5)
         self.optimizer = adamw(
             prepared.model, learning_rate=peak, weight_decay=options.weight_decay
         )
+        self.recent: deque[Mapping[str, Any]] = deque(maxlen=FLAT_LINES)
+        self.flat = False
         self.identity = run_identity(objective, prepared, options, self.plan, self.loop)
 
     def run(self) -> Run:
@@ -96,14 +103,16 @@ class Job:
             self.phases.continues(before)
             if self.record["reference"] is not None and before["reference"] is not None:
                 name = "first_step_max_log_ratio"
-                self.record["reference"][name] = before["reference"][name]
+                self.record["reference"][name] = before["reference"].get(name)
             done = checkpoints(self.folder.checkpoints_path)
             metrics = 0
             if done:
                 progress = load_checkpoint(
                     done[-1], self.prepared.model, self.optimizer, identity=self.identity
                 )
-                state = LoopState(step=progress.step, states=progress.states)
+                state = LoopState(
+                    step=progress.step, states=progress.states, skipped=progress.skipped
+                )
                 metrics = progress.metrics_bytes
             elif before["identity"] != self.identity:
                 raise BadRun(_other_run(self.folder.path))
@@ -118,7 +127,7 @@ class Job:
             self.folder.write_bad_rows(
                 [*self.prepared.train.bad_rows, *(held_out.bad_rows if held_out else ())]
             )
-        self.record.update(status="running", identity=self.identity)
+        self.record.update(status="running", identity=self.identity, skipped_steps=state.skipped)
         self.folder.write_record(self.record)
         self.prepared.runtime.start_trackers(self.record["name"], self.record["config"])
         if state.step == 0:
@@ -132,12 +141,13 @@ class Job:
             def on_step(
                 now: LoopState, line: Mapping[str, Any] | None, outcome: StepOutcome
             ) -> bool:
-                self.record["steps"] = now.step
+                self.record.update(steps=now.step, skipped_steps=now.skipped)
                 if now.step == 1:
                     self._require_zero_start(outcome)
                 if line is not None:
                     self.folder.append_metrics(line)
                     self.prepared.runtime.log(line, step=now.step)
+                    self._explain(line)
                 bar.advance(1, _note(line))
                 every = self.options.evaluate_every
                 if every and now.step % every == 0 and now.step < self.plan.steps:
@@ -161,6 +171,22 @@ class Job:
                 on_step=on_step,
             )
 
+    def _explain(self, line: Mapping[str, Any]) -> None:
+        """Say that a step was skipped, and once that the loss stands still."""
+        if "skipped" in line:
+            self.console.say(
+                f"step {line['step']} was skipped, its loss or gradient is not finite "
+                f"({line['skipped']}): {line['skipped_steps']} of at most "
+                f"{self.loop.max_skipped_steps}; metrics.jsonl names its rows"
+            )
+        self.recent.append(line)
+        names = ("loss", "gradient_norm", "learning_rate")
+        columns = (np.array([one[name] for one in self.recent], dtype=np.float64) for name in names)
+        reason = None if self.flat else flat_loss(*columns, peak=self.loop.peak)
+        if reason is not None:
+            self.flat = True
+            self.console.say(reason)
+
     def _finish(self, state: LoopState) -> None:
         with self.phases.phase("save"):
             self._checkpoint(state)  # first, so that nothing below can cost the steps
@@ -183,6 +209,7 @@ class Job:
             states=state.states,
             metrics_bytes=self.folder.metrics_size(),
             identity=self.identity,
+            skipped=state.skipped,
         )
         save_checkpoint(
             self.folder.checkpoints_path,
@@ -281,6 +308,8 @@ def _plan_line(plan: Plan, loop: LoopSettings) -> str:
 def _note(line: Mapping[str, Any] | None) -> str | None:
     if line is None:
         return None
+    if "skipped" in line:
+        return "skipped"
     shown = [f"loss {line['loss']:.3f}"]
     for name, keys in _NOTED.items():
         known = [f"{line[key]:.2f}" for key in keys if key in line]

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from collimate._checks import BadRun
+from collimate._files import is_inside
 from collimate.engine.load import load_model, load_tokenizer, quiet, save_model
 
 
 def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     """Copy a run's (or folder's) model to `out`; with `merge` an adapter is merged into its base.
 
-    Errors: BadRun if there is no model, `out` is not empty, or there is no adapter to merge;
-    BadModel if the model cannot be loaded.
+    Errors: BadRun if there is no model, `out` is not empty, a link leads out of the source, or there
+    is no adapter to merge; BadModel if the model cannot be loaded.
     """
     folder, target = Path(source), Path(out)
     if (folder / "model").is_dir():
@@ -27,6 +28,7 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     if merge and not is_adapter:
         raise BadRun(f"{folder} is a whole model, there is no adapter to merge: leave out --merge")
     if not merge:
+        _require_inside(folder, Path(source))
         partial = target.with_name(f".{target.name}.partial")
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -39,3 +41,13 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
     model: Any = load_model(folder)
     save_model(model.merge_and_unload(), load_tokenizer(None, folder), target)
     return target
+
+
+def _require_inside(folder: Path, source: Path) -> None:
+    """A copy follows links: one that leads elsewhere would carry a file that nobody named along."""
+    for path in (folder, *folder.rglob("*")):
+        if not is_inside(path, source):
+            raise BadRun(
+                f"{path} is a link out of {source}, to {path.resolve()}: put the file itself there, or "
+                "export the folder that it is in"
+            )

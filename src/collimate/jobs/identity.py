@@ -24,7 +24,8 @@ def run_identity(
 ) -> str:
     """Hex sha256 of objective, data, reference, model, plan and options.
 
-    A run continues to the same bits only where all of it is the same.
+    A run continues to the same bits only where all of it is the same. max_skipped_steps is left out
+    on purpose: it says when a run gives up, and a run that gave up goes on with a larger one.
     """
     held_out = prepared.evaluation
     parts = {

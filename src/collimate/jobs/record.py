@@ -44,6 +44,7 @@ def first_record(
         "phases": {},
         "peak_memory": {},
         "steps": 0,
+        "skipped_steps": 0,
         "seed": settings.seed,
         "config": {
             **{name: None if x is None else name_of(x) for name, x in inputs.items()},

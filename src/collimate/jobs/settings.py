@@ -39,7 +39,8 @@ class TrainSettings:
 
     Amount: epochs (passes over the data) or max_steps; batch_size examples per step. Optimiser:
     AdamW with learning_rate (None: by the model's width), schedule after a warmup share of
-    the steps, weight_decay, max_gradient_norm. Model: precision (fp32, or bf16 autocast over
+    the steps, weight_decay, max_gradient_norm; steps without a finite loss and gradient are skipped,
+    max_skipped_steps of them in all. Model: precision (fp32, or bf16 autocast over
     float32 weights), device, dropout, lora_rank and lora_alpha. Data: format of a file whose name
     does not say it, limit to the first rows; max_prompt keeps the end of a prompt, max_answer
     refuses longer answers unless truncate_answers, on_bad_row stops or skips. Run: seed, log_every,
@@ -63,6 +64,7 @@ class TrainSettings:
     warmup: float = 0.1
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
+    max_skipped_steps: int = 10
     precision: Literal["fp32", "bf16"] = "fp32"
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     dropout: bool = False
@@ -107,6 +109,7 @@ class TrainSettings:
         ):
             if getattr(self, name) is not None:
                 _count(name, getattr(self, name), least=1)
+        _count("max_skipped_steps", self.max_skipped_steps, least=0)
         _count("samples", self.samples, least=0)
         _count("seed", self.seed, least=0)
         if self.learning_rate is not None:

@@ -118,7 +118,7 @@ def train(
         except BaseException as error:
             if "identity" in record:  # else nothing has begun, and a refused resume changes nothing
                 record.update(phases.to_json(), status="failed", error=_reason(error))
-                with suppress(OSError):  # on a full disk the first error is the one to tell
+                with suppress(BadRun):  # on a full disk the first error is the one to tell
                     folder.write_record(record)
             raise
         finally:
@@ -176,7 +176,8 @@ def _require_served(objective: Objective) -> None:
 
 
 def _require_resumable(folder: RunFolder) -> None:
-    if folder.read_record()["status"] == "finished":
+    if folder.require_whole()["status"] == "finished":
         raise BadRun(
             f"{folder.path} is finished: nothing to resume; start a new run in another folder"
         )
+    load_report(folder.path)  # every other field, and every line of metrics, is one that it wrote

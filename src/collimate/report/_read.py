@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from collimate._checks import BadRun
+from collimate._files import is_inside
 from collimate.report._fields import WAY_OUT, Fields, shown
 from collimate.report._read_v1 import read_evaluation, read_run
 from collimate.report._record import TRAINING_FIELDS, Evaluation, RunRecord, Training, columns
@@ -24,8 +25,9 @@ def load(run_folder: str | Path) -> RunRecord:
     An incomplete last line of metrics.jsonl is left out and counted in `partial_lines`; parts of
     run.json that are absent or null become None, which the page shows as "not there yet".
 
-    Errors: BadRun where the folder, run.json or (for a finished run) metrics.jsonl is missing,
-    is not UTF-8 or not JSON, has a field of the wrong type, or an unknown schema_version.
+    Errors: BadRun where the folder, run.json or (for a finished run) metrics.jsonl is missing, is a
+    link out of the folder, is not UTF-8 or not JSON, has a field of the wrong type, or an unknown
+    schema_version.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -43,6 +45,11 @@ def load(run_folder: str | Path) -> RunRecord:
             f"expected a run folder, but {folder} has no run.json; "
             "give a folder that `collimate train` wrote"
         )
+    for file in (path, folder / "metrics.jsonl"):
+        if not is_inside(file, folder):
+            raise BadRun(
+                f"{file} is a link out of the run folder, to {file.resolve()}: put the file itself there"
+            )
     fields = Fields(where=str(path), path="", values=_parse_object(_text(path), where=str(path)))
     version = fields.integer("schema_version")
     if version is None or version not in READERS:

@@ -41,7 +41,8 @@ class Training:
     """The training lines of metrics.jsonl as columns [logged step], float64, NaN where absent.
 
     step: optimiser step, from 1. log_*: nats, mean over the step's pairs. linear_continuation:
-    pairs beyond the range of a closed-form margin. seconds: wall time of the step.
+    pairs beyond the range of a closed-form margin. skipped_steps: so far, for a loss or gradient
+    that was not finite. seconds: wall time of the step.
     """
 
     step: NDArray[np.float64]
@@ -59,6 +60,7 @@ class Training:
     learning_rate: NDArray[np.float64]
     pairs: NDArray[np.float64]
     tokens: NDArray[np.float64]
+    skipped_steps: NDArray[np.float64]
     seconds: NDArray[np.float64]
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+from collimate.report._alarms import alarms
 from collimate.report._blocks import Block, Fact, Facts, Prose, Tab, Tiles
 from collimate.report._displacement import displacement
 from collimate.report._format import (
@@ -32,11 +33,14 @@ AXES = (
 
 
 def summary_tab(record: RunRecord) -> Tab:
-    """Verdict, key numbers, what was run, the five choices, every setting."""
+    """Alarms, verdict, key numbers, what was run, the five choices, every setting."""
     tone = (
         "bad" if record.status == "failed" else "warn" if record.status != "finished" else "plain"
     )
-    blocks: list[Block] = [Prose(title="What it came to", sentences=verdict(record), tone=tone)]
+    blocks: list[Block] = []
+    if found := alarms(record):
+        blocks.append(Prose(title="Before anything else", sentences=found, tone="warn"))
+    blocks.append(Prose(title="What it came to", sentences=verdict(record), tone=tone))
     tiles = _tiles(record)
     if tiles:
         blocks.append(Tiles(tiles=tiles))

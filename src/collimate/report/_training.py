@@ -67,7 +67,11 @@ def _notices(record: RunRecord) -> list[Prose]:
             "The last line of metrics.jsonl was incomplete and was left out: "
             "the run was writing it, or was killed."
         )
-    broken = {"loss": ~np.isfinite(steps.loss), "gradient norm": np.isinf(steps.gradient_norm)}
+    skipped = np.diff(np.nan_to_num(steps.skipped_steps), prepend=0.0) > 0  # the summary says so
+    broken = {
+        "loss": ~np.isfinite(steps.loss) & ~skipped,
+        "gradient norm": np.isinf(steps.gradient_norm),
+    }
     for name, where in broken.items():
         if where.any():
             first = count(steps.step[where][0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from collimate.report._alarms import alarms
 from collimate.report._displacement import displacement, sentences, short
 from collimate.report._format import MINUS, accuracy, decimal, duration, plural, share
 from collimate.report._record import Evaluation, Interval, Point, RunRecord
@@ -35,7 +36,7 @@ def verdict(record: RunRecord) -> tuple[str, ...]:
 
 
 def summary_lines(record: RunRecord) -> list[str]:
-    """Two or three lines for a terminal, ASCII but for names that the user gave.
+    """Two or three lines for a terminal and one for each alarm, ASCII but for names the user gave.
 
     >>> from pathlib import Path
     >>> for line in summary_lines(RunRecord(folder=Path("one"), name="one")): print(line)
@@ -64,6 +65,7 @@ def summary_lines(record: RunRecord) -> list[str]:
     lines = [
         f"{', '.join(head)}; {figures}",
         short(found) if found else "nothing logged says how the chosen and rejected answers moved",
+        *(f"warning: {sentence}" for sentence in alarms(record)),
     ]
     if record.error:
         lines.append(
