@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from torch import Tensor
 from collimate.engine.plan import shares
 from collimate.engine.processes import ALONE, Processes
 from tests.engine.tiny import pairs
+from tests.equivalence.runs import metrics_of, record_of, saved, text_pairs
 from tests.equivalence.worker import COUNTS, MODELS, OBJECTIVES, results
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +119,105 @@ def test_one_process_is_its_own_whole() -> None:
     assert not ALONE.any(False)
     assert ALONE.is_main
     assert not Processes(rank=1, count=2, device=torch.device("cpu")).is_main
+
+
+class TestRuns:
+    """`collimate train` and `score` as a user starts them, on two processes and on one."""
+
+    SETTINGS = (
+        *("--batch-size", "8", "--max-steps", "6", "--learning-rate", "1e-3", "--device", "cpu"),
+        *("--tokens-per-micro-batch", "96", "--checkpoint-every", "3", "--samples", "0"),
+        *("--no-progress", "--no-report"),
+    )
+
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        place = tmp_path_factory.mktemp("runs")
+        saved(place / "model")
+        for name, rows in (("train", text_pairs(20)), ("held_out", text_pairs(7, seed=3))):
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (place / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        return place
+
+    def run(self, place: Path, out: str, count: int, *more: str) -> Path:
+        """`collimate train` in `count` processes, each run with a cache of its own."""
+        command = (
+            *("-m", "collimate", "train", "--model", str(place / "model"), *self.SETTINGS),
+            *("--data", str(place / "train.jsonl"), "--evaluation", str(place / "held_out.jsonl")),
+            *("--out", str(place / out), "--cache", str(place / f"cache_{out}"), *more),
+        )
+        for done in launched(count, *command):
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert "Traceback" not in done.stderr
+        return place / out
+
+    @pytest.fixture(scope="class")
+    def single(self, place: Path) -> Path:
+        return self.run(place, "single", 1)
+
+    def require_close(self, run: Path, other: Path) -> None:
+        for line, expected in zip(metrics_of(run), metrics_of(other), strict=True):
+            assert line.keys() == expected.keys()
+            for name, value in expected.items():
+                assert line[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+    @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+    @pytest.mark.slow
+    def test_two_processes_train_as_one(self, parallel: str, place: Path, single: Path) -> None:
+        run = self.run(place, parallel, 2, "--parallel", parallel)
+        self.require_close(run, single)
+        record, alone = record_of(run), record_of(single)
+        assert record["machine"]["processes"] == 2
+        assert record["evaluation"]["after"]["rows"] == 7
+        assert record["evaluation"]["after"]["loss"] == pytest.approx(
+            alone["evaluation"]["after"]["loss"], rel=1e-4
+        )
+        assert record["reference"]["computed"] == alone["reference"]["computed"] == 27
+        for name, tensor in load_file(single / "model" / "model.safetensors").items():
+            found = load_file(run / "model" / "model.safetensors")[name]
+            assert (
+                found - tensor
+            ).abs().max() < 1e-2 * tensor.abs().max()  # Adam: signs of rounding
+        names = {path.name for path in (run / "checkpoints" / "step-00000006").iterdir()}
+        assert ("model-00001-of-00002.safetensors" in names) == (parallel == "fsdp2")
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [((2, "fsdp2"), (1, "ddp")), ((1, "ddp"), (2, "fsdp2")), ((2, "ddp"), (2, "fsdp2"))],
+    )
+    @pytest.mark.slow
+    def test_checkpoints_of_any_number_of_processes_go_on_in_any_other(
+        self, before: tuple[int, str], after: tuple[int, str], place: Path, single: Path
+    ) -> None:
+        name = f"{before}{after}".translate({ord(c): None for c in "(), '"})
+        run = self.run(place, name, before[0], "--parallel", before[1])
+        record = record_of(run)
+        for path in (run / "checkpoints" / "step-00000006").iterdir():
+            path.unlink()
+        (run / "checkpoints" / "step-00000006").rmdir()
+        (run / "run.json").write_text(json.dumps({**record, "status": "stopped"}), encoding="utf-8")
+        self.run(place, name, after[0], "--parallel", after[1], "--resume")
+        self.require_close(run, single)
+
+    @pytest.mark.slow
+    def test_scores_of_two_processes_are_those_of_one(self, place: Path) -> None:
+        found: list[list[dict[str, float]]] = []
+        for count in (1, 2):
+            out = place / f"scores_{count}.jsonl"
+            command = ("-m", "collimate", "score", "--model", str(place / "model"))
+            named = ("--data", str(place / "train.jsonl"), "--out", str(out), "--device", "cpu")
+            outputs = [done.stdout for done in launched(count, *command, *named)]
+            assert sum(str(out) in output for output in outputs) == 1  # one of them speaks
+            found.append([json.loads(line) for line in out.read_text().splitlines()])
+        for one, two in zip(*found, strict=True):
+            assert two == pytest.approx(one, abs=1e-4)
+
+    @pytest.mark.slow
+    def test_dropout_is_refused(self, place: Path) -> None:
+        out = place / "dropout"
+        command = ("-m", "collimate", "train", "--model", str(place / "model"), *self.SETTINGS)
+        named = ("--data", str(place / "train.jsonl"), "--out", str(out), "--dropout")
+        for done in launched(2, *command, *named):
+            assert done.returncode == 2
+            assert "leave out dropout" in done.stderr
+        assert not out.exists()

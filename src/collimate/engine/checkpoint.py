@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from collimate._checks import BadRun
 from collimate.axes import State
+from collimate.engine.parts import Parts, write_parts
+from collimate.engine.processes import ALONE, Processes
 
 SCHEMA_VERSION = 2
-READABLE = (1, 2)  # 1: without hashes and without skipped steps
+READABLE = (1, 2)  # 1: without hashes and skipped steps, always of `FILES`
 FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors")
 _STATE = ("step", "states", "metrics_bytes", "identity")
 
@@ -49,21 +50,33 @@ def save_checkpoint(
     progress: Progress,
     *,
     keep: int,
+    processes: Processes = ALONE,
 ) -> None:
     """Write `step-…` in one move, then delete all but the `keep` newest.
 
+    Of sharded processes each writes its part, and all must call; else the main one writes everything.
     Errors: BadRun if the disk is full or the folder not writable; older checkpoints are left alone.
     """
     final = folder / f"step-{progress.step:08d}"
     partial = folder / f".{final.name}.partial"
     if final in checkpoints(folder):
         return  # the run stops or ends at the step it resumed from: the same bits
+    if not (processes.is_main or processes.sharded):
+        return
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _save(partial / "model.safetensors", _trainable(model))
-        _save(partial / "optimizer.safetensors", _optimizer_tensors(optimizer, model))
-        _save(partial / "random.safetensors", _random_state())
+        if processes.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        if processes.sharded:
+            processes.barrier()
+        write_parts(partial, "model", _trainable(model), processes)
+        write_parts(partial, "optimizer", _optimizer_tensors(optimizer, model), processes)
+        if processes.sharded:
+            processes.barrier()
+        if not processes.is_main:
+            return
+        write_parts(partial, "random", _random_state())
+        files = sorted(path.name for path in partial.glob("*.safetensors"))
         state = {
             "schema_version": SCHEMA_VERSION,
             "step": progress.step,
@@ -71,7 +84,7 @@ def save_checkpoint(
             "skipped_steps": progress.skipped,
             "metrics_bytes": progress.metrics_bytes,
             "identity": progress.identity,
-            "files": {name: _hash_of_file(partial / name) for name in FILES},
+            "files": {name: _hash_of_file(partial / name) for name in files},
         }
         sealed = {**state, "hash": _hash_of_state(state)}
         _write(partial / "state.json", json.dumps(sealed, indent=1).encode())
@@ -117,17 +130,17 @@ def load_checkpoint(
             f"checkpoint {path} belongs to another run: its model, data, method, reference or "
             "settings differ from those given now; resume with the run's own, or start a new folder"
         )
-    weights, slots, random = (safetensors.torch.load_file(path / name) for name in FILES)
+    weights, random = Parts(path, "model"), Parts(path, "random")
     named = _trainable(model)
-    if named.keys() != weights.keys():
+    if named.keys() != weights.names:
         raise BadRun(f"checkpoint {path} holds other parameters than this model trains")
     with torch.no_grad():
         for name, parameter in named.items():
-            parameter.copy_(weights[name])
-    _restore_optimizer(optimizer, model, slots)
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
+            weights.copy_into(name, parameter)
+        _restore_optimizer(optimizer, model, Parts(path, "optimizer"))
+    torch.set_rng_state(random.whole("cpu"))
+    if "cuda" in random.names and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random.whole("cuda"))
     return Progress(
         step=state["step"],
         states=tuple(state["states"]),
@@ -153,7 +166,7 @@ def damage(path: Path) -> str | None:
         return f"state.json lacks {', '.join(lost)}"
     if version > 1 and state.pop("hash", None) != _hash_of_state(state):
         return "state.json is not what was written"
-    for name in FILES:
+    for name in state["files"] if version > 1 else FILES:
         try:
             with safe_open(path / name, framework="pt"):
                 pass
@@ -200,15 +213,18 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> di
     }
 
 
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
-) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, slots: Parts) -> None:
     parameters = dict(model.named_parameters())
-    for key, value in tensors.items():
+    for key in sorted(slots.names):
         name, slot = key.rsplit("|", 1)
         parameter = parameters[name]
-        device = parameter.device if value.dim() or _fused(optimizer) else value.device
-        optimizer.state[parameter][slot] = value.to(device)
+        if slots.is_scalar(key):
+            value = slots.whole(key)
+            value = value.to(parameter.device) if _fused(optimizer) else value
+        else:
+            value = torch.empty_like(parameter, requires_grad=False)
+            slots.copy_into(key, value)
+        optimizer.state[parameter][slot] = value
 
 
 def _fused(optimizer: torch.optim.Optimizer) -> bool:
@@ -220,12 +236,6 @@ def _random_state() -> dict[str, Tensor]:
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
-
-
-def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -225,9 +225,12 @@ def _require_plain_names(tokenizer: Tokenizer, place: Place) -> None:
             )
 
 
-def save_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+def save_model(
+    model: Any, tokenizer: Tokenizer, folder: Path, *, state: Mapping[str, Tensor] | None = None
+) -> None:
     """A plain transformers folder (or an adapter folder), in one move.
 
+    state: the tensors to save in place of the model's own, which are sharded.
     Errors: BadRun if the disk is full or the folder not writable.
     """
     partial = folder.with_name(f".{folder.name}.partial")
@@ -235,6 +238,8 @@ def save_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     options: dict[str, Any] = {}
     if isinstance(model, PeftModel):
         options["save_embedding_layers"] = False
+    if state is not None:
+        options["state_dict"] = dict(state)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         model.save_pretrained(str(partial), **options)

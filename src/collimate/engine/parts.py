@@ -62,9 +62,15 @@ class Parts:
             for key in file.keys():  # noqa: SIM118  # not a mapping
                 self._where.setdefault(key, []).append((file, starts.get(key, 0)))
 
-    def keys(self) -> set[str]:
-        """The names of the tensors."""
-        return set(self._where)
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the tensors."""
+        return frozenset(self._where)
+
+    def is_scalar(self, key: str) -> bool:
+        """Whether a tensor has no rows to share out."""
+        file, _ = self._where[key][0]
+        return not file.get_slice(key).get_shape()
 
     def whole(self, key: str) -> Tensor:
         """A tensor that no process had sharded."""

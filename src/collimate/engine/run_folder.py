@@ -37,10 +37,11 @@ _CONTINUED: Mapping[str, type | tuple[type, ...]] = {
 
 
 class RunFolder:
-    """Paths and files of one run."""
+    """Paths and files of one run. writes: False in processes that leave it to the main one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
         self.record_path = path / "run.json"
         self.metrics_path = path / "metrics.jsonl"
         self.model_path = path / "model"
@@ -66,6 +67,8 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder. Errors: BadRun if it cannot be written to."""
+        if not self.writes:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".writable"
@@ -122,6 +125,8 @@ class RunFolder:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace run.json in one move. Errors: BadRun if it cannot be written."""
+        if not self.writes:
+            return
         with _writing(self.record_path):
             write_atomically(
                 self.record_path,
@@ -130,6 +135,8 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl. Errors: BadRun if it cannot be written."""
+        if not self.writes:
+            return
         with _writing(self.metrics_path), self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -152,12 +159,14 @@ class RunFolder:
                 f"{self.metrics_path} has {held} bytes, and the checkpoint had seen {size}: lines were "
                 "removed; put them back, or start a new run"
             )
-        if held:
+        if held and self.writes:
             with _writing(self.metrics_path):
                 os.truncate(self.metrics_path, size)
 
     def write_bad_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """bad_rows.jsonl, one object per skipped row; no file if there is none. Errors: BadRun."""
+        if not self.writes:
+            return
         with _writing(self.bad_rows_path):
             write_json_lines(self.bad_rows_path, rows)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from collimate.engine.model import LogProbModel
-from collimate.engine.processes import Processes
+from collimate.engine.processes import Processes, whole
 
 
 def shard(model: LogProbModel, processes: Processes) -> None:
@@ -25,3 +28,17 @@ def shard(model: LogProbModel, processes: Processes) -> None:
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def whole_state(model: nn.Module) -> Mapping[str, Tensor]:
+    """The state of a sharded model put together, in main memory; every process must ask.
+
+    Tensors that are tied stay one tensor.
+    """
+    found: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in found:
+            found[id(tensor)] = whole(tensor.detach()).cpu()
+        state[name] = found[id(tensor)]
+    return state

@@ -26,6 +26,7 @@ from collimate.engine.model import has_adapter, width_of
 from collimate.engine.objective import initial_states
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
+from collimate.engine.sharding import whole_state
 from collimate.engine.step import StepOutcome
 from collimate.jobs._console import Console
 from collimate.jobs._interrupt import interruptible
@@ -116,6 +117,7 @@ class Job:
                 metrics = progress.metrics_bytes
             elif before["identity"] != self.identity:
                 raise BadRun(_other_run(self.folder.path))
+            self.prepared.processes.barrier()  # all have read what the main one now goes on to write
             self.folder.cut_metrics(metrics)
             self.console.say(f"resuming after step {state.step} of {self.plan.steps}")
         else:
@@ -156,7 +158,7 @@ class Job:
                     self._track(measured, now.step)
                 if now.step % self.every == 0 and now.step < self.plan.steps:
                     self._checkpoint(now)
-                return not interrupt.asked
+                return not self.prepared.processes.any(interrupt.asked)
 
             return run_steps(
                 self.prepared.engine,
@@ -168,6 +170,7 @@ class Job:
                 state,
                 self.loop,
                 autocast=self.prepared.runtime.autocast,
+                processes=self.prepared.processes,
                 on_step=on_step,
             )
 
@@ -195,9 +198,16 @@ class Job:
             self._track(after, state.step)
             self._samples_after()
         with self.phases.phase("save"):
-            save_model(self.prepared.model, self.prepared.tokenizer, self.folder.model_path)
+            self._save_model()
         self.record.update(status="finished", steps=state.step)
         self._write_record()
+
+    def _save_model(self) -> None:
+        model, processes = self.prepared.model, self.prepared.processes
+        state = whole_state(model) if processes.sharded else None  # all give their parts
+        if processes.is_main:
+            save_model(model, self.prepared.tokenizer, self.folder.model_path, state=state)
+        processes.barrier()
 
     def _write_record(self) -> None:
         self.record.update(self.phases.to_json())
@@ -217,6 +227,7 @@ class Job:
             self.optimizer,
             progress,
             keep=self.options.keep,
+            processes=self.prepared.processes,
         )
         self._write_record()
 
@@ -240,13 +251,18 @@ class Job:
                     budget=self.prepared.budget,
                     autocast=self.prepared.runtime.autocast,
                     progress=bar.advance,
+                    processes=self.prepared.processes,
                 )
             self.prepared.model.train(self.options.dropout)
         assert rows is not None  # a reference with held-out data has its column
         return evaluation_metrics(self.objective, state.states, held_out.examples, rows, column)
 
     def _samples_before(self) -> list[dict[str, Any]]:
-        examples = self._sample_prompts(self.options.samples)
+        processes = self.prepared.processes
+        if processes.sharded:  # each token of each answer would put all weights together
+            self.console.say("no samples before and after: the weights are sharded")
+            return []
+        examples = self._sample_prompts(self.options.samples if processes.is_main else 0)
         texts = self._greedy(examples)
         tokenizer = self.prepared.tokenizer
         return [
@@ -260,6 +276,8 @@ class Job:
         ]
 
     def _samples_after(self) -> None:
+        if self.prepared.processes.sharded or not self.prepared.processes.is_main:
+            return
         samples = self.record["samples"]  # of a run that goes on: as many as it began with
         texts = self._greedy(self._sample_prompts(len(samples)))
         for sample, text in zip(samples, texts, strict=True):

@@ -60,6 +60,7 @@ def first_record(
         "machine": {
             "device": _device_name(prepared.runtime.device),
             "threads": torch.get_num_threads(),
+            "processes": prepared.processes.count,
             "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         },
         "method": describe_objective(objective),

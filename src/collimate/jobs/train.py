@@ -99,6 +99,7 @@ def train(
             console=console,
             phases=phases,
         )
+        folder = RunFolder(folder.path, writes=prepared.processes.is_main)
         record = first_record(
             folder,
             objective,
@@ -123,7 +124,7 @@ def train(
             raise
         finally:
             prepared.runtime.end()
-    if options.report:
+    if options.report and prepared.processes.is_main:
         with phases.phase("report"):
             write_report(folder.path)
         for line in summary_lines(load_report(folder.path)):
