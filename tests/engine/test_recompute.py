@@ -103,4 +103,7 @@ def test_transformers_own_checkpointing_is_replaced(tmp_path: Path) -> None:
     plain = train(tmp_path / "a", dropout=True)
     model = policy()
     model.activation_checkpointing_enable()
-    assert metrics_of(plain) == metrics_of(train(tmp_path / "b", model=model, dropout=True))
+    found = metrics_of(train(tmp_path / "b", model=model, dropout=True))
+    # transformers hooks the embedding, whose gradient is then summed in another order.
+    for line, expected in zip(found, metrics_of(plain), strict=True):
+        assert line == pytest.approx(expected, rel=1e-5)
