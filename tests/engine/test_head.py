@@ -303,6 +303,45 @@ def test_chunks_are_bounded_and_never_tiny(vocabulary: int) -> None:
 
 
 @dataclass(frozen=True)
+class First:
+    """A signal whose values are a view of the logits."""
+
+    name: str = "first"
+    against: Literal["none"] = "none"
+
+    def value(self, logits: Tensor, target: Tensor, other: Tensor | None = None) -> Tensor:
+        return logits[:, 0]
+
+
+def test_values_that_are_views_of_the_logits_stay_what_they_were(chunk: int) -> None:
+    """The room of a chunk is used again, but not while anyone may read it."""
+    hidden, target, weight, _ = parts()
+    head_signals(hidden, target, Readout(weight), (log_prob,))  # leaves its room to the next
+    found, values = head_signals(hidden, target, Readout(weight), (First(), log_prob))
+    assert_close(found, (hidden @ weight.T)[:, 0])
+    (found + values).sum().backward()
+    got = grads_of(hidden, weight)
+    logits = hidden @ weight.T
+    (logits[:, 0] + by_autograd(hidden, target, weight, None, (log_prob,))[0]).sum().backward()
+    for one, reference in zip(got, grads_of(hidden, weight), strict=True):
+        assert_close(one, reference)
+
+
+def test_two_forward_passes_before_their_backward_passes(chunk: int) -> None:
+    """Each keeps its own chunk."""
+    hidden, target, weight, _ = parts()
+    other = torch.randn_like(hidden).requires_grad_()
+    (first,) = head_signals(hidden, target, Readout(weight), (log_prob,))
+    (second,) = head_signals(other, target, Readout(weight), (log_prob,))
+    (first.square().sum() + second.sum()).backward()
+    got = grads_of(hidden, other, weight)
+    by_autograd(hidden, target, weight, None, (log_prob,))[0].square().sum().backward()
+    by_autograd(other, target, weight, None, (log_prob,))[0].sum().backward()
+    for one, reference in zip(got, grads_of(hidden, other, weight), strict=True):
+        assert_close(one, reference)
+
+
+@dataclass(frozen=True)
 class Squared:
     """A signal nobody foresaw: the square of the target's log-prob."""
 

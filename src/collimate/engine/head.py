@@ -7,6 +7,7 @@ the first one backward and is kept in between; the others are computed again.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,15 +116,15 @@ class _Head(torch.autograd.Function):
                 if keep and frozen:
                     slope = _log_prob_slope(logits.exp_(), target[rows])
                     slopes.append(slope.to(hidden.dtype) @ cast)
-                elif keep and rows is chunks[-1]:
+                if keep and not frozen and rows is chunks[-1]:
                     ctx.kept = logits
+                else:
+                    _give_back(logits)
             else:
                 logits = readout.shaped(logits)
                 values = [signal.value(logits, target[rows], None) for signal in signals]
             for part, value in zip(parts, values, strict=True):
                 part.append(value)
-            if ctx.kept is not logits:
-                _give_back(logits)
             del logits  # before the next chunk is made
         ctx.slope = torch.cat(slopes) if slopes else None
         ctx.save_for_backward(hidden, weight, bias, target)
@@ -140,44 +141,37 @@ class _Head(torch.autograd.Function):
             return ctx.slope * scale, None, None, None, None, None, None
         cast = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        by_hand = ctx.readout.is_plain and all(
+            g is None or isinstance(s, LogProb) for g, s in zip(gradients, ctx.signals, strict=True)
+        )
+        scale = -_sum(gradients) if by_hand else hidden.new_ones(len(hidden))
+        scale = scale.to(hidden.dtype)[:, None]
         # Written over here; another backward pass through the same graph computes it again.
         kept, ctx.kept = ctx.kept, None
         for rows in reversed(ctx.chunks):
-            grads = [None if g is None else g[rows] for g in gradients]
-            if kept is None:
-                slope, scale = _chunk_slope(ctx, hidden[rows], cast, target[rows], grads)
+            if kept is not None:
+                logits, kept = kept.exp_(), None
             else:
-                slope, scale = _log_prob_slope(kept.exp_(), target[rows]), -_sum(grads)
-                kept = None
-            made = slope
-            slope, scale = slope.to(hidden.dtype), scale.to(hidden.dtype)
+                logits = ctx.readout.raw(hidden[rows], cast)
+                if by_hand:
+                    torch.softmax(logits, dim=-1, out=logits)
+            if by_hand:
+                full = _log_prob_slope(logits, target[rows])
+            else:
+                grads = [None if g is None else g[rows] for g in gradients]
+                full = _gradient_by_autograd(logits, target[rows], ctx.readout, ctx.signals, grads)
+            slope = full.to(hidden.dtype)
             if hidden_gradient is not None:
                 torch.mm(slope, cast, out=hidden_gradient[rows])
-                hidden_gradient[rows].mul_(scale[:, None])
+                hidden_gradient[rows].mul_(scale[rows])
             if ctx.needs_input_grad[1]:
-                _add_product(weight, slope, hidden[rows] * scale[:, None])
+                _add_product(weight, slope, hidden[rows] * scale[rows])
             if bias is not None and ctx.needs_input_grad[2]:
-                _gradient_of(bias).add_((scale @ slope).to(bias.dtype))
-            _give_back(made)
-            del made, slope  # before the next chunk is made
+                _gradient_of(bias).add_((slope.T @ scale[rows]).squeeze(1).to(bias.dtype))
+            if by_hand:
+                _give_back(logits)
+            del logits, full, slope  # before the next chunk is made
         return hidden_gradient, None, None, None, None, None, None
-
-
-def _chunk_slope(
-    ctx: Any,
-    hidden: Float[Tensor, "token width"],
-    weight: Float[Tensor, "vocab width"],
-    target: Int[Tensor, " token"],
-    gradients: Sequence[Float[Tensor, " token"] | None],
-) -> tuple[Float[Tensor, "token vocab"], Float[Tensor, " token"]]:
-    """Σ g·dsignal/dlogits of the raw logits, computed again, as a slope and its scale per token."""
-    raw = ctx.readout.raw(hidden, weight)
-    if ctx.readout.is_plain and all(
-        g is None or isinstance(s, LogProb) for g, s in zip(gradients, ctx.signals, strict=True)
-    ):
-        return _log_prob_slope(torch.softmax(raw, dim=-1, out=raw), target), -_sum(gradients)
-    slope = _gradient_by_autograd(raw, target, ctx.readout, ctx.signals, gradients)
-    return slope, torch.ones_like(slope[:, 0])
 
 
 def _log_prob_slope(
@@ -190,25 +184,22 @@ def _log_prob_slope(
     return softmax.scatter_add_(1, target[:, None], -torch.ones_like(softmax[:, :1]))
 
 
-_spare: list[Tensor] = []
+_spare = threading.local()
 
 
 def _taken(rows: int, weight: Float[Tensor, "vocab width"]) -> Float[Tensor, "row vocab"]:
     """Room for a chunk of logits: the last one again, where a CPU would fault in every page anew."""
     size = rows * weight.shape[0]
-    if _spare and _spare[0].dtype == weight.dtype and _spare[0].numel() >= size:
-        return _spare.pop()[:size].view(rows, -1)
-    return weight.new_empty((rows, weight.shape[0]))
+    spare: Tensor | None = _spare.__dict__.pop("chunk", None)
+    if spare is None or spare.dtype != weight.dtype or spare.numel() < size:
+        return weight.new_empty((rows, weight.shape[0]))
+    return spare[:size].view(rows, -1)
 
 
 def _give_back(chunk: Float[Tensor, "row vocab"]) -> None:
     """Keep a chunk that nobody reads any more for the next one; GPUs have an allocator for it."""
-    if chunk.device.type != "cpu":
-        return
-    storage = chunk.untyped_storage()
-    whole = chunk.new_empty(0).set_(storage)
-    if not _spare or _spare[0].numel() < whole.numel():
-        _spare[:] = [whole]
+    if chunk.device.type == "cpu":
+        _spare.chunk = chunk.new_empty(0).set_(chunk.untyped_storage())
 
 
 def _sum(gradients: Sequence[Float[Tensor, " token"] | None]) -> Float[Tensor, " token"]:
