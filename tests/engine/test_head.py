@@ -291,8 +291,15 @@ def test_what_is_kept_between_the_passes_is_small(
     weight.requires_grad_(not frozen)
     (values,) = head_signals(hidden, target, Readout(weight), (log_prob,))
     node: Any = values.grad_fn
-    kept = [x.shape for x in (node.kept, node.slope) if x is not None]
+    kept = [x.shape for x in (node.kept, *node.saved_tensors[: node.has_slope]) if x is not None]
     assert kept == [torch.Size((TOKENS, WIDTH) if frozen else (4, VOCABULARY))]
+
+
+def test_room_left_by_inference_mode_is_not_written_to() -> None:
+    hidden, target, weight, _ = parts()
+    with torch.inference_mode():
+        head_signals(hidden, target, Readout(weight), (log_prob,))
+    head_signals(hidden, target, Readout(weight), (log_prob,))[0].sum().backward()
 
 
 @pytest.mark.parametrize("vocabulary", [10, 32_000, 152_000, 1_000_000])

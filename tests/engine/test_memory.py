@@ -18,36 +18,39 @@ from collimate.engine import budget, memory
 from collimate.engine.budget import tokens_within
 from collimate.engine.memory import memory_in_use, peak_memory, reset_peak_memory
 from collimate.engine.model import LogProbModel
+from collimate.engine.plan import micro_batches
 from tests.engine.tiny import model_of, pairs
 from tests.equivalence.runs import metrics_of, record_of, train
 
 MEGABYTE = 2**20
 GIGABYTE = 2**30
+CPU = torch.device("cpu")
 NOTHING = {"gradients": 0, "optimizer": 0}
-needs_peak = pytest.mark.skipif(peak_memory() is None, reason="this system tells no peak of memory")
+needs_peak = pytest.mark.skipif(
+    peak_memory(CPU) is None, reason="this system tells no peak of memory"
+)
 
 
 @needs_peak
 def test_a_peak_is_seen_and_forgotten() -> None:
-    reset_peak_memory()
-    before = memory_in_use()
+    reset_peak_memory(CPU)
+    before = memory_in_use(CPU)
     block = np.ones(100 * MEGABYTE, dtype=np.uint8)
     del block
-    seen = peak_memory()
+    seen = peak_memory(CPU)
     assert seen is not None
     assert seen - before > 90 * MEGABYTE
-    reset_peak_memory()
-    after = peak_memory()
+    reset_peak_memory(CPU)
+    after = peak_memory(CPU)
     assert after is not None
     assert after < seen - 50 * MEGABYTE
 
 
 def test_a_system_without_proc_tells_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(memory, "_STATUS", tmp_path / "status")
     monkeypatch.setattr(memory, "_CLEAR", tmp_path / "no" / "clear")
-    reset_peak_memory()
-    assert peak_memory() is None
+    reset_peak_memory(CPU)
+    assert peak_memory(CPU) is None
     with pytest.raises(BadConfig, match="tokens_per_micro_batch"):
         tokens_within(
             1.0,
@@ -60,10 +63,11 @@ def test_a_system_without_proc_tells_none(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_tokens_are_what_is_left_over_what_one_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """In use 1 GB, and 1 MB a token at the peak: of 3 GB, 2 less gradients and optimiser are left."""
-    examples = pairs(4)
-    total = sum(example.tokens for example in examples)
-    monkeypatch.setattr(budget, "memory_in_use", lambda: GIGABYTE)
-    monkeypatch.setattr(budget, "peak_memory", lambda: GIGABYTE + total * MEGABYTE)
+    examples = pairs(40)  # of so many tokens that the estimate of a chunk of logits is less
+    first = micro_batches(examples, 1024, shared=True)[0]
+    total = sum(examples[i].tokens for i in first)
+    monkeypatch.setattr(budget, "memory_in_use", lambda _: GIGABYTE)
+    monkeypatch.setattr(budget, "peak_memory", lambda _: GIGABYTE + total * MEGABYTE)
     engine = LogProbModel(model_of("llama"), shared=True)
 
     def fitting(gigabytes: float, **sizes: int) -> int:

@@ -44,9 +44,10 @@ def test_numbers_are_taken_and_flags_win(tmp_path: Path) -> None:
             "train_batch_size": 16,
             "gradient_clipping": 0.5,
             "gradient_accumulation_steps": 4,
+            "steps_per_print": 10,
             "optimizer": {
                 "type": "AdamW",
-                "params": {"lr": 3e-6, "weight_decay": 0.01, "betas": [1, 2]},
+                "params": {"lr": 3e-6, "weight_decay": 0.01, "betas": [0.9, 0.999]},
             },
         },
     )
@@ -77,6 +78,14 @@ def test_what_is_auto_is_left_to_the_defaults(tmp_path: Path) -> None:
         ({"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}, "offload_optimizer"),
         ({"fp16": {"enabled": True}}, "use bf16"),
         ({"optimizer": {"type": "Lamb"}}, "'Lamb'"),
+        ({"optimizer": {"params": {"betas": [0.9, 0.95]}}}, "betas"),
+        ({"scheduler": {"type": "WarmupDecayLR"}}, "'scheduler'"),
+        ({"train_micro_batch_size_per_gpu": 4}, "give train_batch_size"),
+        ({"gradient_clipping": 0.0}, "name a norm"),
+        ({"zero_optimization": {"stage": True}}, "stage must be"),
+        ({"zero_optimization": {"stage": []}}, "stage must be"),
+        ({"zero_optimization": {"offload_optimizer": "cpu"}}, "offload_optimizer"),
+        ({"zero_optimization": {"cpu_offload": True}}, "cpu_offload"),
         ({"pipeline": {}}, "'pipeline'"),
     ],
 )

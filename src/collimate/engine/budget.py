@@ -10,8 +10,10 @@ from collimate._checks import BadConfig
 from collimate._types import Example
 from collimate.engine.evaluate import Autocast, pack
 from collimate.engine.memory import memory_in_use, peak_memory, reset_peak_memory
-from collimate.engine.model import LogProbModel
+from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.plan import micro_batches
+from collimate.engine.processes import ALONE, Processes
+from collimate.engine.sizes import activation_bytes
 
 GIGABYTE = 2**30
 _PROBED = 1024  # tokens of the micro-batch that is measured
@@ -25,31 +27,37 @@ def tokens_within(
     sizes: Mapping[str, int],
     *,
     autocast: Autocast,
+    processes: Processes = ALONE,
 ) -> int:
     """The most tokens per micro-batch whose training stays within `memory` gigabytes.
 
     The first micro-batch of the longest examples is run forward once, as in training; what it takes
-    per token, chunk of logits included, scales. Gradients and optimiser (`sizes`) come on top of
-    what is in use now.
+    per token, chunk of logits included, scales. It counts for no less than the estimate of `sizes.py`:
+    memory that the allocator held back hides a part of what is measured, and the backward pass of
+    activation checkpointing holds a layer that the forward pass does not. Gradients and optimiser
+    come on top of what is in use now. Of several processes the smallest number holds for all.
 
     Errors: BadConfig where not even the longest example fits, or the system tells no peak.
     """
     sample = [examples[i] for i in micro_batches(examples, _PROBED, shared=model.shared)[0]]
     longest = max(_filled(model, [example]) for example in examples)
-    before = memory_in_use()
-    reset_peak_memory()
+    device = causal_model(model.model).device
+    before = memory_in_use(device)
+    reset_peak_memory(device)
     with torch.enable_grad(), autocast():
         outputs = model(pack(model, sample))
-    peak = peak_memory()
+    peak = peak_memory(device)
     del outputs
     if peak is None:
         raise BadConfig(
             "memory_budget measures the peak of memory, which this system does not tell: give "
             "tokens_per_micro_batch instead"
         )
-    per_token = max(peak - before, 1) / _filled(model, sample)
+    filled = _filled(model, sample)
+    estimated = activation_bytes(model.model, tokens=filled, recompute=model.recompute)
+    per_token = max(peak - before, estimated) / filled
     fixed = before + sizes["gradients"] + sizes["optimizer"]
-    tokens = int(_USED * (memory * GIGABYTE - fixed) / per_token)
+    tokens = processes.least(int(_USED * (memory * GIGABYTE - fixed) / per_token))
     if tokens < longest:
         needed = (fixed + longest * per_token / _USED) / GIGABYTE
         raise BadConfig(

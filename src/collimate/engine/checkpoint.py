@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,48 +60,59 @@ def save_checkpoint(
     """
     final = folder / f"step-{progress.step:08d}"
     partial = folder / f".{final.name}.partial"
-    if final in checkpoints(folder):
+    writes = processes.is_main or processes.sharded
+    there = processes.is_main and final in checkpoints(folder)
+    if not writes or (processes.any(there) if processes.sharded else there):
         return  # the run stops or ends at the step it resumed from: the same bits
-    if not (processes.is_main or processes.sharded):
-        return
-    try:
+    with _agreed(processes, folder, partial):
         if processes.is_main:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-        if processes.sharded:
-            processes.barrier()
+    with _agreed(processes, folder, partial):
         write_parts(partial, "model", _trainable(model), processes)
         write_parts(partial, "optimizer", _optimizer_tensors(optimizer, model), processes)
-        if processes.sharded:
-            processes.barrier()
-        if not processes.is_main:
-            return
-        write_parts(partial, "random", _random_state())
-        files = sorted(path.name for path in partial.glob("*.safetensors"))
-        state = {
-            "schema_version": SCHEMA_VERSION,
-            "step": progress.step,
-            "states": [dict(state) for state in progress.states],
-            "skipped_steps": progress.skipped,
-            "metrics_bytes": progress.metrics_bytes,
-            "identity": progress.identity,
-            "files": {name: _hash_of_file(partial / name) for name in files},
-        }
-        sealed = {**state, "hash": _hash_of_state(state)}
-        _write(partial / "state.json", json.dumps(sealed, indent=1).encode())
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+    with _agreed(processes, folder, partial):
+        if processes.is_main:
+            write_parts(partial, "random", _random_state())
+            files = sorted(path.name for path in partial.glob("*.safetensors"))
+            state = {
+                "schema_version": SCHEMA_VERSION,
+                "step": progress.step,
+                "states": [dict(state) for state in progress.states],
+                "skipped_steps": progress.skipped,
+                "metrics_bytes": progress.metrics_bytes,
+                "identity": progress.identity,
+                "files": {name: _hash_of_file(partial / name) for name in files},
+            }
+            sealed = {**state, "hash": _hash_of_state(state)}
+            _write(partial / "state.json", json.dumps(sealed, indent=1).encode())
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+    if not processes.is_main:
+        return
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _agreed(processes: Processes, folder: Path, partial: Path) -> Iterator[None]:
+    """What fails in one sharded process is an error in all, before any waits for it."""
+    error: Exception | None = None
+    try:
+        yield
     except (
         OSError,
         SafetensorError,
-    ) as error:  # the latter is what safetensors makes of a full disk
-        shutil.rmtree(partial, ignore_errors=True)
+    ) as caught:  # the latter is what safetensors makes of a full disk
+        error = caught
+    failed = processes.any(error is not None) if processes.sharded else error is not None
+    if failed:
+        if processes.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
         raise BadRun(
-            f"cannot write a checkpoint to {folder}: {error}; free some space and continue with "
-            "--resume"
+            f"cannot write a checkpoint to {folder}: {error or 'another process failed'}; free some "
+            "space and continue with --resume"
         ) from error
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> Sequence[Path]:

@@ -126,8 +126,11 @@ class _Head(torch.autograd.Function):
             for part, value in zip(parts, values, strict=True):
                 part.append(value)
             del logits  # before the next chunk is made
-        ctx.slope = torch.cat(slopes) if slopes else None
-        ctx.save_for_backward(hidden, weight, bias, target)
+        ctx.has_slope = bool(slopes)
+        if slopes:
+            ctx.save_for_backward(torch.cat(slopes))
+        else:
+            ctx.save_for_backward(hidden, weight, bias, target)
         ctx.readout, ctx.signals, ctx.chunks = readout, signals, chunks
         return tuple(torch.cat(part) for part in parts)
 
@@ -135,17 +138,18 @@ class _Head(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         if all(gradient is None for gradient in gradients):
             return (None,) * 7
+        if ctx.has_slope:
+            (slope,) = ctx.saved_tensors
+            hidden_gradient = (slope * -_sum(gradients)[:, None]).to(slope.dtype)
+            return hidden_gradient, None, None, None, None, None, None
         hidden, weight, bias, target = ctx.saved_tensors
-        if ctx.slope is not None:
-            scale = -_sum(gradients)[:, None].to(hidden.dtype)
-            return ctx.slope * scale, None, None, None, None, None, None
         cast = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         by_hand = ctx.readout.is_plain and all(
             g is None or isinstance(s, LogProb) for g, s in zip(gradients, ctx.signals, strict=True)
         )
-        scale = -_sum(gradients) if by_hand else hidden.new_ones(len(hidden))
-        scale = scale.to(hidden.dtype)[:, None]
+        scale = _sum(gradients)
+        scale = (-scale if by_hand else torch.ones_like(scale))[:, None]
         # Written over here; another backward pass through the same graph computes it again.
         kept, ctx.kept = ctx.kept, None
         for rows in reversed(ctx.chunks):
@@ -163,11 +167,11 @@ class _Head(torch.autograd.Function):
             slope = full.to(hidden.dtype)
             if hidden_gradient is not None:
                 torch.mm(slope, cast, out=hidden_gradient[rows])
-                hidden_gradient[rows].mul_(scale[rows])
+                hidden_gradient[rows] *= scale[rows]
             if ctx.needs_input_grad[1]:
-                _add_product(weight, slope, hidden[rows] * scale[rows])
+                _add_product(weight, slope, (hidden[rows] * scale[rows]).to(slope.dtype))
             if bias is not None and ctx.needs_input_grad[2]:
-                _gradient_of(bias).add_((slope.T @ scale[rows]).squeeze(1).to(bias.dtype))
+                _gradient_of(bias).add_((scale[rows].T @ full).squeeze(0))
             if by_hand:
                 _give_back(logits)
             del logits, full, slope  # before the next chunk is made
@@ -198,7 +202,7 @@ def _taken(rows: int, weight: Float[Tensor, "vocab width"]) -> Float[Tensor, "ro
 
 def _give_back(chunk: Float[Tensor, "row vocab"]) -> None:
     """Keep a chunk that nobody reads any more for the next one; GPUs have an allocator for it."""
-    if chunk.device.type == "cpu":
+    if chunk.device.type == "cpu" and not chunk.is_inference():
         _spare.chunk = chunk.new_empty(0).set_(chunk.untyped_storage())
 
 
@@ -228,7 +232,7 @@ def _add_product(weight: Tensor, slope: Tensor, hidden: Tensor) -> None:
     if gradient.dtype == slope.dtype:
         gradient.addmm_(slope.T, hidden)
     else:
-        gradient.add_((slope.T @ hidden).to(gradient.dtype))
+        gradient.add_(slope.T @ hidden)
 
 
 def _gradient_of(parameter: Tensor) -> Tensor:

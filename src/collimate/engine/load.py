@@ -1,18 +1,12 @@
-"""Models and tokenizers: from a folder, `hub:owner/name`, or an object as it is.
-
-What lies in a folder is not trusted: neither pickles nor code are run, whatever its files name, and
-only `hub:owner/name` may reach the network.
-"""
+"""Models and tokenizers: from a folder, `hub:owner/name`, or an object as it is."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +14,26 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import cached_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from collimate._checks import BadConfig, BadModel, BadRun, CollimateError
+from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.model import causal_model, has_adapter
-from collimate.engine.runtime import is_out_of_memory
+from collimate.engine.place import Place, file_of, place_of
+from collimate.engine.untrusted import (
+    explaining_load,
+    first_line,
+    load_config,
+    require_all_weights,
+    require_plain_names,
+    require_safetensors,
+)
 
 AnyModel = str | Path | nn.Module
 """A folder, `hub:owner/name`, or the model itself."""
 
 Tokenizer = PreTrainedTokenizerBase
 """Any transformers tokenizer."""
-
-_HUB = "hub:"
-_INDEX = "model.safetensors.index.json"
-_OWN_ATTENTION = (None, "eager", "sdpa", "flex_attention")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where weights or a tokenizer come from; only `hub:owner/name` may reach the network."""
-
-    name: str
-    local: bool
-
-    def __str__(self) -> str:
-        return self.name if self.local else _HUB + self.name
 
 
 def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False) -> nn.Module:
@@ -73,13 +53,13 @@ def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False
 def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
     if place.local and (Path(place.name) / "adapter_config.json").exists():
         return _load_adapter(Path(place.name), trust_remote_code=trust_remote_code)
-    with explaining_load(f"cannot load a causal language model from '{place}'"):
-        if not place.local and _file_of(place, "adapter_config.json") is not None:
+    with explaining_load("cannot load a causal language model from", place):
+        if not place.local and file_of(place, "adapter_config.json") is not None:
             raise BadModel(
                 f"'{place}' is an adapter: download it and give its folder, so that its files are checked"
             )
         config = load_config(place, trust_remote_code=trust_remote_code)
-        _require_safetensors(place, config)
+        require_safetensors(place, config)
         model, found = AutoModelForCausalLM.from_pretrained(
             place.name,
             dtype=torch.float32,
@@ -88,65 +68,8 @@ def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-        _require_all_weights(model, found, place)
+        require_all_weights(model, found, place)
         return model
-
-
-def load_config(place: Place, *, trust_remote_code: bool) -> PreTrainedConfig:
-    """The config of a model, which may not name attention code on the hub to be fetched and run.
-
-    Errors: BadModel for one that does; whatever transformers raises for one that cannot be read.
-    """
-    config = AutoConfig.from_pretrained(
-        place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
-    )
-    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
-        code = getattr(part, "_attn_implementation", None)
-        if code not in _OWN_ATTENTION and not trust_remote_code:
-            raise BadModel(
-                f"the config of '{place}' asks for the attention code '{code}', which may come from the "
-                "hub, and code that comes with a model runs only on request: delete "
-                "attn_implementation from its config.json, or pass --trust-remote-code "
-                "(trust_remote_code=True)"
-            )
-    return config
-
-
-def _require_all_weights(model: nn.Module, found: Mapping[str, Any], place: Place) -> None:
-    """What the file lacks transformers makes up at random; a block too many it leaves out."""
-    blocks = {re.sub(r"\d+", "#", name) for name in model.state_dict()}
-    surplus = sorted(
-        name for name in found["unexpected_keys"] if re.sub(r"\d+", "#", name) in blocks
-    )
-    for what, names in (("are too few", sorted(found["missing_keys"])), ("are too many", surplus)):
-        if names:
-            raise BadModel(
-                f"the weights in '{place}' {what} for its config.json, such as {names[0]} ({len(names)} "
-                "in all): one of the two files is damaged or of another model; copy them again"
-            )
-
-
-def _require_safetensors(place: Place, config: PreTrainedConfig) -> None:
-    """An index or a config can name any file as weights, and transformers would unpickle it."""
-    named = getattr(config, "transformers_weights", None) or _INDEX
-    names = [str(named)]
-    if named.endswith(".index.json"):
-        index = _file_of(place, named)
-        names = [] if index is None else list(json.loads(index.read_bytes())["weight_map"].values())
-    for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise BadModel(
-                f"'{place}' names '{name}' as weights: weights are read from safetensors files in the "
-                "folder itself only; save the model again with a current transformers"
-            )
-
-
-def _file_of(place: Place, name: str) -> Path | None:
-    """A file of a folder or of the hub; None if it is not there."""
-    with suppress(OSError, ValueError):  # the latter where the hub could have no such name
-        found = cached_file(place.name, name, local_files_only=place.local)
-        return None if found is None else Path(found)
-    return None
 
 
 def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
@@ -156,21 +79,9 @@ def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
             "safetensors only; save the adapter again with a current peft"
         )
     base = _load(base_of(folder), trust_remote_code=trust_remote_code)
-    with explaining_load(f"cannot load the adapter in '{folder}'"), _quiet_peft():
+    place = Place(str(folder), local=True)
+    with explaining_load("cannot load the adapter in", place), _quiet_peft():
         return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
-
-
-@contextmanager
-def explaining_load(what: str) -> Iterator[None]:
-    """Whatever a library raises on a damaged folder becomes a BadModel that begins with `what`."""
-    try:
-        yield
-    except CollimateError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise BadModel(f"{what}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -201,28 +112,13 @@ def load_tokenizer(
     if not source:
         raise BadModel("a model given as an object needs its tokenizer too: pass tokenizer=...")
     place = place_of(source)
-    try:
+    way_out = "; give one with --tokenizer (tokenizer=...)"
+    with explaining_load("cannot load a tokenizer from", place, way_out):
         found = AutoTokenizer.from_pretrained(
             place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
         )
-    except Exception as error:  # of Rust too, which has no type of its own
-        raise BadModel(
-            f"cannot load a tokenizer from '{source}': {first_line(error)}; give one with --tokenizer "
-            "(tokenizer=...)"
-        ) from error
-    _require_plain_names(found, place)
+    require_plain_names(found, place)
     return found
-
-
-def _require_plain_names(tokenizer: Tokenizer, place: Place) -> None:
-    """Each chat template is saved under its name: one with a path in it would land elsewhere."""
-    templates = tokenizer.chat_template
-    for name in templates if isinstance(templates, dict) else ():
-        if Path(name).name != name:
-            raise BadModel(
-                f"the tokenizer in '{place}' has a chat template called '{name}': expected a plain name; "
-                "rename it in tokenizer_config.json"
-            )
 
 
 def save_model(
@@ -334,7 +230,7 @@ def base_of(adapter: Path) -> Place:
         )
     if not Path(name).is_dir():
         # Of the hub only what is in its local cache: a name in a file is no request to download.
-        config_path = _file_of(Place(name, local=True), "config.json")
+        config_path = file_of(Place(name, local=True), "config.json")
         if config_path is None:
             raise BadModel(
                 f"the adapter in '{adapter}' belongs to the model '{name}', which is not there: put it "
@@ -347,21 +243,3 @@ def base_of(adapter: Path) -> Place:
             "merge that one first with `collimate export --merge`"
         )
     return Place(name, local=True)
-
-
-def place_of(source: str | Path) -> Place:
-    """A folder, or a name after `hub:`. Errors: BadModel for what is neither."""
-    text = str(source)
-    if text.startswith(_HUB):
-        return Place(text.removeprefix(_HUB), local=False)
-    if not Path(text).is_dir():
-        raise BadModel(
-            f"there is no model folder '{text}': check the path; for a model on the hub write "
-            f"{_HUB}owner/name"
-        )
-    return Place(text, local=True)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first, or its type where it says nothing."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -97,7 +97,7 @@ def run_steps(
             warmup=settings.warmup,
             schedule=settings.schedule,
         )
-        taken = math.isfinite(loss) and math.isfinite(norm)
+        taken = not processes.any(not (math.isfinite(loss) and math.isfinite(norm)))
         if taken:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -127,6 +127,7 @@ def run_steps(
         state = LoopState(step=step, states=states, skipped=skipped)
         if not on_step(state, line, outcome):
             break
+    model.zero_grad(set_to_none=True)
     return state
 
 

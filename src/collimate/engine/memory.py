@@ -1,4 +1,4 @@
-"""Memory in use and its peak: of the GPU where there is one, else of this process."""
+"""Memory in use and its peak: of a GPU, or of this process on any other device."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
-def memory_in_use() -> int:
+def memory_in_use(device: torch.device) -> int:
     """Bytes in use now."""
-    if torch.cuda.is_available():
-        return torch.cuda.memory_allocated()
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
     return psutil.Process().memory_info().rss
 
 
-def peak_memory() -> int | None:
+def peak_memory(device: torch.device) -> int | None:
     """Most bytes in use since the last `reset_peak_memory`, None where the system does not say."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     with suppress(OSError):
         for line in _STATUS.read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
@@ -30,10 +30,10 @@ def peak_memory() -> int | None:
     return None
 
 
-def reset_peak_memory() -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Let the peak begin anew; where the system does not allow it, the old one stays."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return
     with suppress(OSError):
         _CLEAR.write_text("5", encoding="ascii")

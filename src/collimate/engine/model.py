@@ -63,7 +63,9 @@ class LogProbModel(nn.Module):
         hidden = self._hidden(causal, packed)
         head: Any = causal.get_output_embeddings()
         readout = Readout(
-            head.weight, getattr(head, "bias", None), **_shape_of_logits(causal.config)
+            head.weight,
+            getattr(head, "bias", None),
+            **_shape_of_logits(causal.config.get_text_config()),
         )
         selected = hidden.flatten(0, 1).index_select(0, packed.select)
         device = selected.device.type
@@ -140,7 +142,7 @@ def vocabulary_of(model: nn.Module) -> int:
 
 def context_of(model: nn.Module) -> int | None:
     """The longest sequence that the model's positions allow, None if the config names none."""
-    return getattr(causal_model(model).config, "max_position_embeddings", None)
+    return getattr(causal_model(model).config.get_text_config(), "max_position_embeddings", None)
 
 
 def _shape_of_logits(config: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ ever pickled.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+
+from collimate._checks import BadRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,23 @@ class Processes:
         box = torch.tensor([number], device=self.device)
         dist.all_reduce(box, op=dist.ReduceOp.MIN)
         return int(box.item())
+
+    def require_same(self, text: str) -> None:
+        """Errors: BadRun unless every process says the same.
+
+        Each has read model, data and checkpoint by itself: another order of rows, or weights made
+        without a seed, would otherwise be averaged in silence.
+        """
+        if self.count == 1:
+            return
+        number = int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+        box = torch.tensor([number, -number], device=self.device)
+        dist.all_reduce(box, op=dist.ReduceOp.MAX)
+        if box[0] != -box[1]:
+            raise BadRun(
+                "the processes do not run the same: their models, data, settings or checkpoints "
+                "differ; give all of them the same files, and models made with the same seed"
+            )
 
     def gather(
         self, parts: Sequence[Float[Tensor, " _"]], sizes: Sequence[Sequence[int]]
@@ -105,6 +125,13 @@ class Processes:
         """The dtype of the parts, also where this process has none."""
         double = self.any(bool(parts) and parts[0].dtype == torch.float64)
         return torch.float64 if double else torch.float32
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an exchange failed because another process is gone."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    )
 
 
 ALONE = Processes(rank=0, count=1, device=torch.device("cpu"))

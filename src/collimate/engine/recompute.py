@@ -26,12 +26,13 @@ def recomputed_layers(backbone: nn.Module, context: Context) -> Iterator[None]:
 
     Errors: BadModel if the architecture has no layers that say they can be computed again.
     """
-    layers: list[Any] = [m for m in backbone.modules() if isinstance(m, GradientCheckpointingLayer)]
+    layers = outermost_layers(backbone)
     if not layers:
         raise BadModel(
             f"{type(backbone).__name__} has no layers that can be computed again: leave out "
             "activation_checkpointing"
         )
+    given = [vars(layer).get("forward") for layer in layers]  # of a hook, None for the class's own
     for layer in layers:
         layer.forward = partial(
             checkpoint,
@@ -42,5 +43,14 @@ def recomputed_layers(backbone: nn.Module, context: Context) -> Iterator[None]:
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.forward  # the class's own again
+        for layer, forward in zip(layers, given, strict=True):
+            del layer.forward
+            if forward is not None:
+                layer.forward = forward
+
+
+def outermost_layers(module: nn.Module) -> list[Any]:
+    """The layers of a transformers model, none that lies within another."""
+    if isinstance(module, GradientCheckpointingLayer):
+        return [module]
+    return [layer for child in module.children() for layer in outermost_layers(child)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,8 +25,9 @@ class Runtime:
     """Device, autocast, trackers and processes of one run (torchrun or accelerate start several).
 
     precision: `bf16` is autocast over float32 master weights. device: `auto` takes cuda, then mps,
-    then cpu. Errors: BadConfig for a device that is not there, unknown names; MissingExtra for a
-    tracker whose package is not installed, which accelerate would leave out.
+    then cpu. Errors: BadConfig for a device that is not there, unknown names, processes that cannot
+    meet or were started for DeepSpeed; MissingExtra for a tracker whose package is not installed,
+    which accelerate would leave out.
     """
 
     def __init__(
@@ -40,6 +42,14 @@ class Runtime:
             raise BadConfig(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         _require_device(device)
         _require_trackers(trackers)
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            raise BadConfig(
+                "accelerate was told to use DeepSpeed, which is not run here: start with another "
+                "accelerate config, and give its ZeRO config as --deepspeed (configs/distributed)"
+            )
+        if device == "auto" and started > 1 and not torch.cuda.is_available():
+            device = "cpu"  # processes meet on GPUs or on CPUs
         # accelerate keeps one process-wide state and refuses a second run with other settings.
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(
@@ -54,6 +64,12 @@ class Runtime:
             count=self.accelerator.num_processes,
             device=self.device,
         )
+
+        if self.processes.count != started:
+            raise BadConfig(
+                f"WORLD_SIZE says {started} processes, but on the device '{device}' they do not meet; "
+                "use cuda or cpu, or start one process"
+            )
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision's autocast, or nothing."""
@@ -71,8 +87,9 @@ class Runtime:
         )
 
     def end(self) -> None:
-        """Close the trackers."""
-        self.accelerator.end_training()
+        """Close the trackers; the processes stay together for the next run."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
 
 @contextmanager

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from collimate.engine.load import base_of, explaining_load, load_config, place_of
+from collimate.engine.load import base_of
 from collimate.engine.model import causal_model
+from collimate.engine.place import place_of
+from collimate.engine.untrusted import explaining_load, load_config
 
 
 def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -24,7 +26,7 @@ def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTra
     place = place_of(model)
     if place.local and (Path(place.name) / "adapter_config.json").exists():
         place = base_of(Path(place.name))
-    with explaining_load(f"cannot read the config of a causal language model in '{place}'"):
+    with explaining_load("cannot read the config of a causal language model in", place):
         config = load_config(place, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(

@@ -17,16 +17,22 @@ _STORED_PER_LAYER = (
 def run_sizes(model: nn.Module, *, tokens: int, recompute: bool = False) -> Mapping[str, int]:
     """Bytes of weights, gradients, optimiser state (AdamW: two floats a parameter) and activations.
 
-    tokens: of the largest micro-batch. Activations are an estimate: `_STORED_PER_LAYER` floats per
-    token, layer and unit of width, and a chunk of logits; with activation checkpointing (recompute)
-    a layer keeps one, and one layer at a time the rest.
+    tokens: of the largest micro-batch. recompute: whether layers are computed again backward.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
-    width, layers = width_of(model), causal_model(model).config.get_text_config().num_hidden_layers
-    kept = layers + _STORED_PER_LAYER if recompute else layers * _STORED_PER_LAYER
     return {
         "weights": sum(p.numel() * p.element_size() for p in model.parameters()),
         "gradients": sum(p.numel() * p.element_size() for p in trainable),
         "optimizer": sum(2 * p.numel() * p.element_size() for p in trainable),
-        "activations": 4 * kept * tokens * width + CHUNK_BYTES,
+        "activations": activation_bytes(model, tokens=tokens, recompute=recompute),
     }
+
+
+def activation_bytes(model: nn.Module, *, tokens: int, recompute: bool) -> int:
+    """An estimate: `_STORED_PER_LAYER` floats per token, layer and unit of width, a chunk of logits.
+
+    With activation checkpointing (recompute) a layer keeps one float, one layer at a time the rest.
+    """
+    width, layers = width_of(model), causal_model(model).config.get_text_config().num_hidden_layers
+    kept = layers + _STORED_PER_LAYER if recompute else layers * _STORED_PER_LAYER
+    return 4 * kept * tokens * width + CHUNK_BYTES

@@ -124,11 +124,13 @@ class Job:
             with self.phases.phase("evaluate"):
                 self.record["evaluation"]["before"] = self._evaluate(state, before=True)
                 self.record["samples"] = self._samples_before()
+            self.prepared.processes.barrier()  # all have seen that the folder is new
             self.folder.create()
             held_out = self.prepared.evaluation
             self.folder.write_bad_rows(
                 [*self.prepared.train.bad_rows, *(held_out.bad_rows if held_out else ())]
             )
+        self.prepared.processes.require_same(f"{self.identity} {state.step}")
         self.record.update(status="running", identity=self.identity, skipped_steps=state.skipped)
         self.folder.write_record(self.record)
         self.prepared.runtime.start_trackers(self.record["name"], self.record["config"])
@@ -204,7 +206,7 @@ class Job:
 
     def _save_model(self) -> None:
         model, processes = self.prepared.model, self.prepared.processes
-        state = whole_state(model) if processes.sharded else None  # all give their parts
+        state = whole_state(model, processes) if processes.sharded else None  # of everyone's parts
         if processes.is_main:
             save_model(model, self.prepared.tokenizer, self.folder.model_path, state=state)
         processes.barrier()

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from collimate.engine.memory import peak_memory, reset_peak_memory
 
 
 class Phases:
-    """Seconds by phase, added up over calls, and the most bytes in use."""
+    """Seconds by phase, added up over calls, and the most bytes in use on `device`."""
 
     def __init__(self) -> None:
         self._done: dict[str, float] = {}
         self._open: dict[str, float] = {}  # name -> when it began
         self._peaks: dict[str, int] = {}
+        self.device = torch.device("cpu")
         self._before, self._began = 0.0, time.perf_counter()
 
     @property
@@ -48,7 +51,7 @@ class Phases:
     def phase(self, name: str) -> Iterator[None]:
         """Count the time of the context towards `name`; phases do not nest."""
         self._open[name] = time.perf_counter()
-        reset_peak_memory()
+        reset_peak_memory(self.device)
         try:
             yield
         finally:
@@ -57,7 +60,7 @@ class Phases:
             self._done[name] = self._done.get(name, 0.0) + spent
 
     def _note_peak(self) -> None:
-        peak = peak_memory()
+        peak = peak_memory(self.device)
         if peak is not None:
             for name in self._open:
                 self._peaks[name] = max(self._peaks.get(name, 0), peak)

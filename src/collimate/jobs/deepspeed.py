@@ -19,13 +19,12 @@ _TAKEN = {
     "fp16",
     "gradient_clipping",
     "train_batch_size",
-    "optimizer",
-    "scheduler",
-}
-_NEEDLESS = {
-    # Accumulation and micro-batches follow from tokens_per_micro_batch; the rest is said by us.
     "train_micro_batch_size_per_gpu",
     "gradient_accumulation_steps",
+    "optimizer",
+}
+_ADAMW: Mapping[str, Any] = {"betas": [0.9, 0.999], "eps": 1e-8, "adam_w_mode": True}
+_NEEDLESS = {
     "steps_per_print",
     "wall_clock_breakdown",
     "zero_allow_untested_optimizer",
@@ -46,8 +45,8 @@ def zero_settings(path: str | Path) -> dict[str, Any]:
             "--parallel fsdp2 and settings of collimate"
         )
     zero = _table(config, "zero_optimization", path)
-    for name in ("offload_optimizer", "offload_param"):
-        if (zero.get(name) or {}).get("device", "none") != "none":
+    for name in ("offload_optimizer", "offload_param", "cpu_offload"):
+        if zero.get(name) not in (None, False, {}, {"device": "none"}):
             raise BadConfig(
                 f"{path}: {name} is not served; use --lora-rank or --activation-checkpointing to "
                 "save memory"
@@ -58,17 +57,31 @@ def zero_settings(path: str | Path) -> dict[str, Any]:
     if adam.get("type", "AdamW") not in ("Adam", "AdamW"):
         raise BadConfig(f"{path}: optimizer '{adam['type']}' is not served, AdamW is")
     parameters = _table(adam, "params", path)
+    for name, value in parameters.items():
+        if name not in ("lr", "weight_decay") and value not in ("auto", _ADAMW.get(name)):
+            raise BadConfig(f"{path}: optimizer.params.{name} = {value!r} is not served")
+    split = [
+        config.get(f"{n}", "auto")
+        for n in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+    ]
+    if config.get("train_batch_size", "auto") == "auto" and split != ["auto", "auto"]:
+        raise BadConfig(
+            f"{path}: give train_batch_size, the examples of a step: micro-batches and accumulation "
+            "follow from --tokens-per-micro-batch here"
+        )
     stage = zero.get("stage", 0)
+    if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
+        raise BadConfig(f"{path}: zero_optimization.stage must be 0, 1, 2 or 3, got {stage!r}")
+    if config.get("gradient_clipping") == 0:
+        raise BadConfig(f"{path}: gradient_clipping 0 (off) is not served: name a norm")
     found = {
-        "parallel": {0: "ddp", 1: "ddp", 2: "fsdp2", 3: "fsdp2"}.get(stage),
+        "parallel": "fsdp2" if stage > 1 else "ddp",
         "precision": "bf16" if _on(_table(config, "bf16", path)) else None,
         "max_gradient_norm": config.get("gradient_clipping"),
         "batch_size": config.get("train_batch_size"),
         "learning_rate": parameters.get("lr"),
         "weight_decay": parameters.get("weight_decay"),
     }
-    if found["parallel"] is None:
-        raise BadConfig(f"{path}: zero_optimization.stage must be 0, 1, 2 or 3, got {stage!r}")
     return {name: value for name, value in found.items() if value not in (None, "auto")}
 
 

@@ -98,6 +98,7 @@ def prepare(
         trackers=settings.trackers,
         folder=folder,
     )
+    phases.device = runtime.device
     console.enabled = console.enabled and runtime.processes.is_main
     if settings.dropout and runtime.processes.count > 1:
         raise BadConfig("several processes would drop the same units: leave out dropout")
@@ -126,12 +127,17 @@ def prepare(
     for part in sets:
         _require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
-    sizes = _sizes(policy, longest, settings)
+    sizes = _sizes(policy, longest, settings, recompute=recompute)
     gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
     console.say(f"memory to expect, in GB: {gigabytes}")
     with phases.phase("check"):
         # Under LoRA the base is frozen: its gradient would cost what LoRA is there to save.
-        check = check_layout(policy, longest=longest, gradients=settings.lora_rank is None)
+        check = check_layout(
+            policy,
+            longest=longest,
+            gradients=settings.lora_rank is None,
+            processes=runtime.processes,
+        )
         console.say(
             f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})"
         )
@@ -140,14 +146,14 @@ def prepare(
     if budget is None:
         budget = settings.tokens_per_micro_batch
         if settings.memory_budget is not None:
-            found = tokens_within(
+            budget = tokens_within(
                 settings.memory_budget,
                 engine,
                 loaded.examples,
                 sizes,
                 autocast=runtime.autocast,
+                processes=runtime.processes,
             )
-            budget = runtime.processes.least(found)
             console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
     column = None
     if needs_reference(objective):
@@ -229,14 +235,16 @@ def _require_computable(objective: Objective, loaded: Loaded) -> None:
         ) from error
 
 
-def _sizes(policy: nn.Module, longest: int, settings: TrainSettings) -> Mapping[str, int]:
+def _sizes(
+    policy: nn.Module, longest: int, settings: TrainSettings, *, recompute: bool
+) -> Mapping[str, int]:
     trained = policy
     if settings.lora_rank is not None:
         trained = add_lora(outline(policy), rank=settings.lora_rank, alpha=settings.lora_alpha)
     return run_sizes(
         trained,
         tokens=max(longest, settings.tokens_per_micro_batch),
-        recompute=settings.activation_checkpointing,
+        recompute=recompute,
     )
 
 

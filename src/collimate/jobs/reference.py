@@ -22,6 +22,7 @@ from collimate.engine.fingerprint import (
 from collimate.engine.load import AnyModel, load_model, name_of
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.runtime import Runtime
+from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore
 from collimate.jobs._console import Console
 from collimate.jobs.settings import TrainSettings
@@ -91,7 +92,8 @@ def reference_columns(
     engine.model.train(training)
     for rows, part in zip(columns, parts, strict=True):
         _require_finite(rows, part)
-    _keep_within(root, settings.cache_gb, store, console)
+    if runtime.processes.is_main:
+        _keep_within(root, settings.cache_gb, store, console)
     return Reference(
         train=columns[0],
         evaluation=columns[1] if len(columns) > 1 else None,
@@ -127,11 +129,12 @@ def _other(
         )
         frozen = Frozen(given=reference, engine=engine, fingerprint=fingerprint)
         store = _store(root, frozen, keys, settings)
-        if len(store) == len(keys):
+        if not runtime.processes.any(len(store) < len(keys)):
             return engine, store
         found[shared] = engine, store
     longest = max(example.tokens for example in examples)
-    return found[check_layout(model, longest=longest, gradients=False).shared]
+    check = check_layout(model, longest=longest, gradients=False, processes=runtime.processes)
+    return found[check.shared]
 
 
 def _store(
@@ -153,7 +156,8 @@ def _store(
 def _keep_within(root: Path, gigabytes: float, store: LogProbStore, console: Console) -> None:
     """Hold the cache to its bound, whatever this run needs left in it."""
     try:
-        gone = collect(root, max_bytes=gigabytes * 2**30, keep=store.segments)
+        keep = {*store.segments, *segments_in(store.folder)}  # other processes' segments too
+        gone = collect(root, max_bytes=gigabytes * 2**30, keep=keep)
     except OSError:  # files of another user: a cache too large is no reason not to train
         console.say(f"the reference cache in {root} holds files that cannot be removed")
         return

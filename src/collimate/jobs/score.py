@@ -92,13 +92,14 @@ def score(
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
     policy = load_model(model, trust_remote_code=options.trust_remote_code)
     loaded = load_examples(data, tokens, policy, **options.of_data())
-    _say_what_is_missing(loaded)
+    if runtime.processes.is_main:
+        _say_what_is_missing(loaded)
 
     def rows_of(scored: nn.Module, what: str) -> Rows:
         training = scored.training
         scored.to(runtime.device).eval()
         longest = max(example.tokens for example in loaded.examples)
-        check = check_layout(scored, longest=longest, gradients=False)
+        check = check_layout(scored, longest=longest, gradients=False, processes=runtime.processes)
         with console.bar(what, total=len(loaded.examples)) as bar:
             rows = log_probs(
                 LogProbModel(scored, shared=check.shared),

@@ -14,6 +14,7 @@ from collimate._checks import (
     BadConfig,
     BadRun,
     CollimateError,
+    TrainingFailed,
     nearest,
     require_extra,
 )
@@ -21,6 +22,7 @@ from collimate._types import PairLogProbs
 from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Objective
 from collimate.engine.load import AnyModel, Tokenizer, quiet
+from collimate.engine.processes import is_lost_process
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.runtime import explaining_memory, seeded
 from collimate.jobs._console import Console
@@ -80,7 +82,8 @@ def train(
     budget = None
     if options.resume:
         _require_resumable(folder)
-        budget = folder.read_record().get("tokens_per_micro_batch")
+        if options.memory_budget is not None:  # measured again, it would give other bits
+            budget = _measured_before(folder)
     else:
         folder.require_new()
     console, phases = Console(enabled=options.progress), Phases()
@@ -121,6 +124,11 @@ def train(
                 record.update(phases.to_json(), status="failed", error=_reason(error))
                 with suppress(BadRun):  # on a full disk the first error is the one to tell
                     folder.write_record(record)
+            if is_lost_process(error):
+                raise TrainingFailed(
+                    "another process of this run is gone; its own message says why. --resume goes on "
+                    "from the last checkpoint"
+                ) from error
             raise
         finally:
             prepared.runtime.end()
@@ -174,6 +182,16 @@ def _require_served(objective: Objective) -> None:
                     f"'{name}' needs the signal '{signal.name}' against a {signal.against}'s logits, "
                     "and this version computes signals of the policy alone"
                 )
+
+
+def _measured_before(folder: RunFolder) -> int:
+    tokens = folder.read_record().get("tokens_per_micro_batch")
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+        raise BadRun(
+            f"{folder.record_path}: field 'tokens_per_micro_batch' is missing or was damaged (got "
+            f"{str(tokens)[:60]}): restore the file, or resume with --tokens-per-micro-batch"
+        )
+    return tokens
 
 
 def _require_resumable(folder: RunFolder) -> None:
