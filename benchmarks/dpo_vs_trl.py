@@ -98,6 +98,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         | {
             "versions": versions,
             "machine": machine(load),
+            "commit": commit(),
             "seed": 0,
             "batch_size": BATCH,
             "positions": positions(options.shape, options.pairs),
@@ -188,6 +189,14 @@ def trl_versions(python: str) -> dict[str, str]:
         raise SystemExit(f"TRL_PYTHON ({python}) has no complete TRL:\n{done.stderr[-2000:]}")
     found: dict[str, str] = json.loads(done.stdout)
     return found
+
+
+def commit() -> str | None:
+    """What was measured, where git knows it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True
+    )
+    return done.stdout.strip() or None
 
 
 def machine(load: float) -> dict[str, Any]:

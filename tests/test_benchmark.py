@@ -14,14 +14,29 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dpo_vs_trl", ROOT / "benchmarks/dpo_vs_trl.py")
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    return loaded("dpo_vs_trl")
+
+
+def test_the_tables_show_the_committed_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = loaded("table")
+    monkeypatch.setattr("sys.argv", ["table.py", "--check"])
+    assert table.main() == 0
+    monkeypatch.setattr(table, "short", lambda found: "another table")
+    assert table.main() == 1
+    assert "README.md does not show benchmarks/results" in capsys.readouterr().out
 
 
 def ours(speed: float, *, cached: float, whole: float, gb: float) -> dict[str, Any]:
