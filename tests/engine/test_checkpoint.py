@@ -226,8 +226,8 @@ class TestWriting:
     @pytest.mark.parametrize(
         ("writer", "error"),
         [
-            ("_save", OSError(28, "No space left on device")),
-            ("_save", SafetensorError("I/O error: No space left on device (os error 28)")),
+            ("write_parts", OSError(28, "No space left on device")),
+            ("write_parts", SafetensorError("I/O error: No space left on device (os error 28)")),
             ("_write", OSError(28, "No space left on device")),
         ],
         ids=["weights", "weights by safetensors", "state"],
@@ -238,8 +238,8 @@ class TestWriting:
         folder, model, optimizer = saved
         before = contents(folder)
 
-        def full(path: Path, data: object) -> NoReturn:
-            path.write_bytes(b"a part")
+        def full(path: Path, *_: object) -> NoReturn:
+            (path / "model.safetensors" if path.is_dir() else path).write_bytes(b"a part")
             raise error
 
         monkeypatch.setattr(checkpoint, writer, full)

@@ -113,6 +113,6 @@ def first_row(tensor: DTensor) -> int:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     contiguous = {k: v.detach().contiguous() for k, v in tensors.items()}
-    safetensors.torch.save_file(contiguous, path, metadata=metadata)
+    safetensors.torch.save_file(contiguous, path, metadata=metadata or None)
     with path.open("rb") as file:
         os.fsync(file.fileno())
