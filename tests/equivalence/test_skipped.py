@@ -30,7 +30,7 @@ from tests.equivalence.runs import (
 )
 
 STEPS, BATCH = 12, 8
-POISONED = (5, 20)
+POISONED = (8, 38)
 ROWS = [{**row, "poison": float(i in POISONED)} for i, row in enumerate(text_pairs())]
 PLAN = Plan(examples=PAIRS, batch_size=BATCH, steps=STEPS, seed=0)
 SKIPPED = [i + 1 for i in range(STEPS) if set(POISONED) & set(PLAN.step(i).tolist())]
@@ -55,7 +55,7 @@ class Poisoned:
         bad = view.columns["poison"] > 0
         what, value = self.how.split()
         if what == "loss":
-            return torch.where(bad, values * float(value), values)
+            return values * torch.ones_like(values).masked_fill(bad, float(value))
         if bad.any():  # a finite loss: the root of 0, whose slope is infinite, or 0 times that
             zero = view.policy_chosen - view.policy_chosen.detach()
             values = values + bad * (zero if value == "inf" else zero.abs()).sqrt()
@@ -196,11 +196,6 @@ STILL = {
         {"learning_rate": 1e-12},
         "The loss stayed at 0.6931",
         "lost in the rounding of the weights",
-    ),
-    "all weights 0": (
-        {"data": [{**row, "weight": 0.0} for row in text_pairs()]},
-        "The loss was exactly 0",
-        "all weights of the rows are 0",
     ),
     "a detached value": (
         {"method": Method.of(lambda view: view.policy_chosen.detach() * 0 + 0.25)},

@@ -141,7 +141,7 @@ def test_a_chat_template_stays_in_its_sandbox(template: str, folder: Path, mark:
         "rejected": [{"role": "assistant", "content": "w3"}],
     }
     given = {"max_prompt": None, "max_answer": None, "truncate_answers": False, "limit": None}
-    with pytest.raises(BadRow, match=r"chat template|empty"):
+    with pytest.raises(BadRow, match=r"chat template|at least one token"):
         load_examples([row], tokenizer, load_model(folder), on_bad_row="stop", **given)
     assert not mark.exists()
 

@@ -171,7 +171,9 @@ def writes(work: Callable[[], object]) -> list[str]:
             writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
             if set(mode or "") & set("wax+") or (mode is None and flags & writing):
                 found.append(os.fsdecode(path))
-        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"):
+        elif event in ("os.mkdir", "os.truncate", "shutil.rmtree") or (
+            event in ("os.remove", "os.rmdir") and given[1] == -1
+        ):
             found.append(str(given[0]))
         elif event in ("os.rename", "os.link", "os.symlink"):
             found.extend(map(str, given[:2]))

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
 from transformers.utils import cached_file
 
 from collimate._checks import BadModel
@@ -38,8 +39,13 @@ def place_of(source: str | Path) -> Place:
 
 
 def file_of(place: Place, name: str) -> Path | None:
-    """A file of a folder or of the hub; None if it is not there."""
+    """A file of a folder, of the hub, or, of a local place that is no folder, of the hub's cache."""
+    if Path(place.name).is_dir():
+        path = Path(place.name) / name
+        return path if path.exists() else None
     with suppress(OSError, ValueError):  # the latter where the hub could have no such name
-        found = cached_file(place.name, name, local_files_only=place.local)
-        return None if found is None else Path(found)
+        # Not even to send headers: huggingface_hub asks the hub for what it puts into them.
+        look = try_to_load_from_cache if place.local else cached_file
+        found = look(place.name, name)
+        return Path(found) if isinstance(found, str) else None
     return None

@@ -38,7 +38,7 @@ def flat_loss(
     if not norm.any():
         met = "every pair meets its margin already (hinge losses), " if zero else ""
         return (
-            f"{said} and its gradient is 0, so nothing is learnt: {met}all weights of the rows are 0, "
+            f"{said} and its gradient is 0, so nothing is learnt: {met}all weights are 0, "
             "or the method's value does not depend on the policy (a detached tensor)."
         )
     if zero:
