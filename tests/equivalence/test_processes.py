@@ -118,6 +118,21 @@ def test_one_process_is_its_own_whole() -> None:
     assert not Processes(rank=1, count=2, device=torch.device("cpu")).is_main
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("runs")
+    saved(place / "model")
+    for name, rows in (("train", text_pairs(20)), ("held_out", text_pairs(7, seed=3))):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (place / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def single(place: Path) -> Path:
+    return TestRuns().run(place, "single", 1)
+
+
 class TestRuns:
     """`collimate train` and `score` as a user starts them, on two processes and on one."""
 
@@ -126,15 +141,6 @@ class TestRuns:
         *("--tokens-per-micro-batch", "96", "--checkpoint-every", "3", "--samples", "0"),
         *("--no-progress", "--no-report"),
     )
-
-    @pytest.fixture(scope="class")
-    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        place = tmp_path_factory.mktemp("runs")
-        saved(place / "model")
-        for name, rows in (("train", text_pairs(20)), ("held_out", text_pairs(7, seed=3))):
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            (place / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-        return place
 
     def run(self, place: Path, out: str, count: int, *more: str) -> Path:
         """`collimate train` in `count` processes, each run with a cache of its own."""
@@ -147,10 +153,6 @@ class TestRuns:
             assert done.returncode == 0, done.stderr[-3000:]
             assert "Traceback" not in done.stderr
         return place / out
-
-    @pytest.fixture(scope="class")
-    def single(self, place: Path) -> Path:
-        return self.run(place, "single", 1)
 
     def require_close(self, run: Path, other: Path) -> None:
         for line, expected in zip(metrics_of(run), metrics_of(other), strict=True):
