@@ -30,7 +30,7 @@ from collimate.engine.segment import (
     state_of,
 )
 
-LEFTOVER_SECONDS = 3600  # writing one takes seconds: a partial file this old has lost its writer
+LEFTOVER_SECONDS = 3600  # a partial file, or an empty folder, this old has lost its writer
 
 _DESCRIPTION = "model.json"
 
@@ -103,7 +103,7 @@ class Collected:
 def collect(
     root: Path, *, max_bytes: float, keep: Collection[Path] = (), dry_run: bool = False
 ) -> Collected:
-    """Remove segments until `max_bytes` are left, and what killed writers left behind.
+    """Remove segments until `max_bytes` are left, and what killed writers left an hour ago.
 
     Those of the model used longest ago go first, the oldest of them before the others, and none of
     `keep`, even if that is more than the bound. dry_run: only say what would be removed.
@@ -121,7 +121,7 @@ def collect(
         for path in doomed:
             path.unlink(missing_ok=True)
         for folder in folders:
-            if [path.name for path in files_in(folder)] in ([], [_DESCRIPTION]):
+            if _old(folder) and [path.name for path in files_in(folder)] in ([], [_DESCRIPTION]):
                 (folder / _DESCRIPTION).unlink(missing_ok=True)
                 with suppress(OSError):  # a writer came in between, and keeps its folder
                     folder.rmdir()
@@ -202,6 +202,6 @@ def _old(path: Path) -> bool:
 def _description(folder: Path) -> Mapping[str, str]:
     try:
         content = json.loads((folder / _DESCRIPTION).read_bytes())
-        return {name: str(content[name]) for name in content if name != "schema_version"}
-    except (OSError, ValueError, TypeError):
+        return {name: str(value) for name, value in content.items() if name != "schema_version"}
+    except (OSError, ValueError, AttributeError):
         return {}

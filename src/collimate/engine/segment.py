@@ -52,13 +52,8 @@ def write_segment(folder: Path, data: bytes) -> Path:
         # one that came to light long after its time would change what others have read since.
         return folder / f"{time.time_ns():020d}-{writer}-{_digest(data)}{SUFFIX}"
 
-    partial = folder / f".{writer}{PARTIAL}"
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return write_then_name(partial, data, name)
-    except FileNotFoundError:  # the folder, still empty, was cleared away in between
-        folder.mkdir(parents=True, exist_ok=True)
-        return write_then_name(partial, data, name)
+    return write_then_name(folder / f".{writer}{PARTIAL}", data, name)
 
 
 def state_of(path: Path, data: bytes) -> State:
