@@ -265,6 +265,8 @@ SETTINGS = [
     flag("remote code with a value", "--trust-remote-code=1", words=("--trust-remote-code",)),
     bad("cache that is a file",
         lambda place: place.train("--cache", place.write("cache", "?")), "cache"),
+    flag("cache bound negative", "--cache-gb", -1, words=("cache_gb", "[0.0, inf)", "got -1")),
+    flag("cache bound a word", "--cache-gb", "all", words=("--cache-gb", "a number", "'all'")),
 ]  # fmt: skip
 
 METHODS = [
@@ -376,6 +378,22 @@ OTHERS = [
         "not an empty folder"),
     bad("export merge without an adapter",
         lambda place: ["export", place.finished, "--out", "x", "--merge"], "no adapter to merge"),
+    bad("cache without a word", lambda place: ["cache"], "collimate cache --help"),
+    bad("cache with another word", lambda place: ["cache", "lst"], "lst",
+        "collimate cache --help"),
+    *(
+        bad(f"cache {word} in a folder that is not there",
+            lambda _, w=word: ["cache", w, "--cache", "nowhere"], "no such folder", "nowhere")
+        for word in ("ls", "gc", "verify")
+    ),
+    bad("cache gc in a file",
+        lambda place: ["cache", "gc", "--cache", place.write("file", "mine")], "no such folder"),
+    bad("cache gc to a negative size", lambda place: ["cache", "gc", "--max-gb", -1], "--max-gb",
+        "[0.0, inf)", "got -1"),
+    bad("cache gc to no number", lambda place: ["cache", "gc", "--max-gb", "nan"], "--max-gb",
+        "nan"),
+    bad("cache gc to a word", lambda place: ["cache", "gc", "--max-gb", "half"], "--max-gb",
+        "half"),
     bad("cite unknown", lambda place: ["cite", "dop"], "did you mean 'dpo'?"),
     bad("score without a model", lambda place: ["score", "--data", "x"], "--model"),
     bad("score over a file",
@@ -421,12 +439,16 @@ def _check(*flags: Any) -> Callable[[Place], list[Any]]:
 
 FLAGS = [
     *(
-        bad(f"{command} {flag} with a value", lambda _, c=command, f=flag: [c, f"{f}=3"], flag)
+        bad(f"{command} {flag} with a value",
+            lambda _, c=command, f=flag: [*c.split(), f"{f}=3"], flag)
         for command, flags in {
             "train": ("--json",),
             "score": ("--force", "--tokens", "--truncate-answers", "--trust-remote-code",
                       "--progress"),
             "check": ("--truncate-answers", "--trust-remote-code", "--json"),
+            "cache ls": ("--json",),
+            "cache gc": ("--dry-run", "--json"),
+            "cache verify": ("--delete", "--json"),
             "report": ("--json",),
             "methods": ("--json",),
             "cite": ("--json",),

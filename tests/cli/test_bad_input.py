@@ -85,20 +85,26 @@ def test_the_table_is_long_enough_and_its_names_distinct() -> None:
 def test_every_flag_of_every_command_has_a_row(place: Place) -> None:
     lines = [[str(a) for a in _argv_in_a_new_folder(row, place)] for row in BAD_INPUT]
     missing = [
-        f"{command} {flag}"
+        f"{' '.join(words)} {flag}"
         for command in COMMANDS
-        for flag in _flags(command)
-        if not any(flag in " ".join(line) for line in lines if line[0] == command)
+        for words, flag in _flags(command)
+        if not any(flag in " ".join(line) for line in lines if line[: len(words)] == words)
     ]
     assert missing == []
 
 
-def _flags(command: str) -> list[str]:
-    """The long spelling of each option that takes or is a value."""
+def _flags(command: str) -> list[tuple[list[str], str]]:
+    """The words of each command and the long spelling of each option that takes or is a value."""
     application: Any = typer.main.get_command(build(command))
+    found = application.commands[command]
+    commands = {
+        (command,): found,
+        **{(command, name): inner for name, inner in getattr(found, "commands", {}).items()},
+    }
     return [
-        option.opts[0]
-        for option in application.commands[command].params
+        (list(words), option.opts[0])
+        for words, one in commands.items()
+        for option in one.params
         if option.opts[0].startswith("--")
     ]
 

@@ -38,6 +38,8 @@ GOOD: list[dict[str, Any]] = [
     {"precision": "bf16"},
     {"cache": Path("x")},
     {"cache": "x"},
+    {"cache_gb": 0},
+    {"cache_gb": 0.5},
     {"trackers": ("tensorboard",)},
 ]
 BAD: list[tuple[str, Any]] = [
@@ -88,6 +90,7 @@ BAD: list[tuple[str, Any]] = [
     ("trackers", "wandb"),
     ("trackers", (3,)),
     ("cache", 3),
+    *[("cache_gb", value) for value in (-0.1, float("inf"), float("nan"), "2", None, True)],
 ]
 
 
