@@ -13,7 +13,12 @@ import torch
 from torch import nn
 
 from collimate._types import Answer, Example
-from collimate.engine.fingerprint import column_hash, model_fingerprint, sequence_key
+from collimate.engine.fingerprint import (
+    column_hash,
+    model_fingerprint,
+    sequence_key,
+    weights_hash,
+)
 from collimate.engine.load import add_lora, load_model
 from tests.engine.tiny import model_of
 
@@ -94,6 +99,14 @@ def test_layout_and_precision_change_it(standard: str) -> None:
     model = model_of("gemma2")
     keys = {standard, key(model, layout="plain"), key(model, precision="bf16")}
     assert len(keys) == 3
+
+
+def test_weights_that_are_known_need_not_be_read_again(standard: str) -> None:
+    model = model_of("gemma2")
+    known = weights_hash(model)
+    named = {"layout": "shared", "precision": "fp32"}
+    assert model_fingerprint(model, **named, weights=known) == standard
+    assert model_fingerprint(model, **named, weights="other") != standard
 
 
 class TestAdapters:

@@ -45,7 +45,7 @@ HELP: Mapping[str, str] = {
     "keep": "checkpoints to keep",
     "resume": "continue the run in --out",
     "cache": "folder of reference log-probs, kept between runs",
-    "cache_gb": "it may hold; beyond, models used longest ago go first",
+    "cache_gb": "that folder is held to; models used longest ago go first",
     "trackers": "tensorboard, wandb, trackio ...; may be repeated",
     "samples": "held-out prompts to answer before and after",
     "tokens_per_micro_batch": "memory against speed; changes no number",
