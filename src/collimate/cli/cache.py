@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from collimate.engine.cache import CachedModel, cached_models, collect, default_
 DAMAGED = 1  # exit code
 
 _SHOWN = 12  # digits of a fingerprint
-_BOUND: float = settings("cache_gb")["cache_gb"].default
+_BOUND = replace(settings("cache_gb")["cache_gb"], name="max_gb")
 _DESCRIBED = ("architecture", "layout", "precision", "model")
 
 _Folder = Annotated[
@@ -48,8 +48,8 @@ def ls(cache: _Folder = None, json: _Json = False) -> None:
 def gc(
     cache: _Folder = None,
     max_gb: Annotated[
-        float, typer.Option("--max-gb", metavar="NUMBER", help="that may be left; 0 removes all")
-    ] = _BOUND,
+        str, typer.Option(_BOUND.flag, metavar="NUMBER", help="that may be left; 0 removes all")
+    ] = f"{_BOUND.default:g}",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="only say what would be removed")
     ] = False,
@@ -61,8 +61,8 @@ def gc(
     its log-probs in memory.
     """
     root = _root(cache)
-    within("--max-gb", max_gb, 0.0, float("inf"))
-    found = collect(root, max_bytes=max_gb * 2**30, dry_run=dry_run)
+    bound = within(_BOUND.flag, _BOUND.read(max_gb), 0.0, float("inf"))
+    found = collect(root, max_bytes=bound * 2**30, dry_run=dry_run)
     if json:
         removed = list(map(str, found.removed))
         write_json({"cache": str(root), "dry_run": dry_run, **asdict(found), "removed": removed})
