@@ -60,7 +60,7 @@ def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
             )
         config = load_config(place, trust_remote_code=trust_remote_code)
         require_safetensors(place, config)
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             place.name,
             dtype=torch.float32,
             use_safetensors=True,
@@ -68,6 +68,7 @@ def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
+        model, found = loaded
         require_all_weights(model, found, place)
         return model
 

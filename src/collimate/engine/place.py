@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from collimate._checks import BadModel
 
