@@ -73,7 +73,7 @@ CLOCK = [DRAW.random() for _ in range(6)]
 EVENTS = [DRAW.random() for _ in range(4)]
 WRITES = [
     *(("/checkpoints/", DRAW.randint(1, 16), DRAW.random()) for _ in range(4)),
-    *(("/cache/", DRAW.randint(1, 8), DRAW.random()) for _ in range(4)),
+    *(("/cache/", DRAW.randint(1, 7), DRAW.random()) for _ in range(4)),
     *(("run.json", DRAW.randint(1, 6), DRAW.random()) for _ in range(2)),
 ]
 

@@ -110,7 +110,7 @@ class RunFolder:
         """
         record = self.read_record()
         for name, kind in _CONTINUED.items():
-            if not isinstance(record.get(name), kind):
+            if name not in record or not isinstance(record[name], kind):
                 raise BadRun(
                     f"{self.record_path}: field '{name}' is missing or was damaged "
                     f"(got {str(record.get(name))[:60]}): restore the file, or start a new run"
