@@ -158,6 +158,8 @@ class TestRuns:
         for line, expected in zip(metrics_of(run), metrics_of(other), strict=True):
             assert line.keys() == expected.keys()
             for name, value in expected.items():
+                if (line["step"], name) == (1, "reward_accuracy"):
+                    continue  # every log-ratio is 0 but for rounding: whose sign it has is chance
                 assert line[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
     @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
