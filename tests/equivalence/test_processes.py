@@ -67,6 +67,7 @@ def together(
     return load_file(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("case", OBJECTIVES)
 @pytest.mark.parametrize("name", MODELS)
@@ -87,6 +88,7 @@ def test_losses_and_gradients_equal_those_of_one_process(
     assert torch.allclose(together[f"{place} log_prob"], alone[f"{place} log_prob"], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_row_is_scored_once(
     name: str, alone: dict[str, Tensor], together: dict[str, Tensor]
