@@ -29,6 +29,8 @@ from tests.equivalence.runs import (
     weights_of,
 )
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH = 12, 8
 POISONED = (8, 38)
 ROWS = [{**row, "poison": float(i in POISONED)} for i, row in enumerate(text_pairs())]

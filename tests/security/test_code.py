@@ -21,6 +21,8 @@ from collimate.engine.shape import empty_model
 from collimate.jobs._examples import load_examples
 from tests.equivalence.runs import saved
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(collimate.__file__).parent
 
 

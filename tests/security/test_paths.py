@@ -29,6 +29,8 @@ from tests.equivalence.runs import (
 )
 from tests.report.example_run import make_attacked_run, make_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:

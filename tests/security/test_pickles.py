@@ -21,6 +21,8 @@ from collimate.optim import adamw
 from tests.engine.tiny import model_of
 from tests.equivalence.runs import saved
 
+pytestmark = pytest.mark.slow
+
 
 class Bomb:
     """Unpickling it leaves a mark."""
