@@ -242,7 +242,7 @@ def test_what_a_killed_reference_pass_had_cached_is_read(
         begin()
 
     require_killed(killed(work))
-    assert list((tmp_path / "cache").rglob("*.safetensors"))  # whole ones, before the one it died in
+    assert list((tmp_path / "cache").rglob("*.safetensors"))  # before the one it died in
     run = begin()
     assert 0 < run.record["reference"]["from_cache"] < 54
     require_equal(run.folder, whole.folder)
