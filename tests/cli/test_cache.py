@@ -18,6 +18,8 @@ from collimate.engine.cache import LEFTOVER_SECONDS
 from collimate.engine.store import LogProbStore
 from tests.cli.conftest import Collimate, train_arguments
 
+pytestmark = pytest.mark.slow
+
 
 def fill(root: Path, model: str, rows: int, seconds_ago: float = 0.0) -> Path:
     """A segment of a model that was used some time ago."""

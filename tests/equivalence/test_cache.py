@@ -18,6 +18,8 @@ from collimate.engine.cache import cached_models
 from collimate.jobs import prepare
 from tests.equivalence.runs import policy, saved, text_pairs, train
 
+pytestmark = pytest.mark.slow
+
 ROWS, HELD_OUT = text_pairs(48), text_pairs(12, seed=1)
 
 
