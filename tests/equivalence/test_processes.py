@@ -111,7 +111,7 @@ def test_shares_hold_every_example_once_and_are_even(count: int, processes: int)
 
 def test_one_process_is_its_own_whole() -> None:
     parts = [torch.arange(3.0), torch.arange(2.0)]
-    (mine,) = ALONE.gather(parts, [[3, 2]])
+    (mine,) = ALONE.gather(parts, [[3, 2]], torch.float32)
     assert all(torch.equal(a, b) for a, b in zip(mine, parts, strict=True))
     assert ALONE.total(4) == 4
     assert ALONE.any(True)

@@ -100,10 +100,7 @@ def _agreed(processes: Processes, folder: Path, partial: Path) -> Iterator[None]
     error: Exception | None = None
     try:
         yield
-    except (
-        OSError,
-        SafetensorError,
-    ) as caught:  # the latter is what safetensors makes of a full disk
+    except (OSError, SafetensorError) as caught:  # safetensors' own is a full disk too
         error = caught
     failed = processes.any(error is not None) if processes.sharded else error is not None
     if failed:

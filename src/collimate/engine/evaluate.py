@@ -132,7 +132,7 @@ def _exchanged(
         for row in mine[i]
     ]
     found: dict[int, Row] = {}
-    for own, parts in zip(owners, processes.gather(flat, sizes), strict=True):
+    for own, parts in zip(owners, processes.gather(flat, sizes, torch.float32), strict=True):
         arrays = iter([part.cpu().numpy() for part in parts])
         found |= {i: tuple(next(arrays) for _ in examples[i].answers) for i in own}
     return [found[i] for i in range(len(examples))]

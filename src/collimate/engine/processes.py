@@ -48,18 +48,17 @@ class Processes:
 
     def total(self, number: int) -> int:
         """The sum of everyone's numbers."""
-        if self.count == 1:
-            return number
-        box = torch.tensor([number], device=self.device)
-        dist.all_reduce(box)
-        return int(box.item())
+        return self._reduced(number, dist.ReduceOp.SUM)
 
     def least(self, number: int) -> int:
         """The smallest of everyone's numbers."""
+        return self._reduced(number, dist.ReduceOp.MIN)
+
+    def _reduced(self, number: int, how: dist.ReduceOp.RedOpType) -> int:
         if self.count == 1:
             return number
         box = torch.tensor([number], device=self.device)
-        dist.all_reduce(box, op=dist.ReduceOp.MIN)
+        dist.all_reduce(box, op=how)
         return int(box.item())
 
     def require_same(self, text: str) -> None:
@@ -68,28 +67,26 @@ class Processes:
         Each has read model, data and checkpoint by itself: another order of rows, or weights made
         without a seed, would otherwise be averaged in silence.
         """
-        if self.count == 1:
-            return
         number = int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
-        box = torch.tensor([number, -number], device=self.device)
-        dist.all_reduce(box, op=dist.ReduceOp.MAX)
-        if box[0] != -box[1]:
+        if self.least(number) != -self.least(-number):
             raise BadRun(
                 "the processes do not run the same: their models, data, settings or checkpoints "
                 "differ; give all of them the same files, and models made with the same seed"
             )
 
     def gather(
-        self, parts: Sequence[Float[Tensor, " _"]], sizes: Sequence[Sequence[int]]
+        self,
+        parts: Sequence[Float[Tensor, " _"]],
+        sizes: Sequence[Sequence[int]],
+        dtype: torch.dtype,
     ) -> list[list[Float[Tensor, " _"]]]:
-        """Everyone's parts, by process. sizes: the lengths of each process's parts, known to all.
+        """Everyone's parts, by process: all of `dtype`, and none from a process that has none.
 
-        All parts have one dtype; a process without any sends nothing.
+        sizes: the lengths of each process's parts, known to all.
         """
         if self.count == 1:
             return [list(parts)]
         widest = max(map(sum, sizes))
-        dtype = self._dtype(parts)
         padded = torch.zeros(widest, dtype=dtype, device=self.device)
         if parts:
             flat = torch.cat(list(parts))
@@ -120,11 +117,6 @@ class Processes:
                 waiting.append(dist.all_reduce(parameter.grad, async_op=True))
         for work in waiting:
             work.wait()
-
-    def _dtype(self, parts: Sequence[Tensor]) -> torch.dtype:
-        """The dtype of the parts, also where this process has none."""
-        double = self.any(bool(parts) and parts[0].dtype == torch.float64)
-        return torch.float64 if double else torch.float32
 
 
 def is_lost_process(error: BaseException) -> bool:

@@ -56,6 +56,8 @@ def gradient_step(
     signals = _signals(objective)
     owners = shares(examples, processes.count)
     turns = _turns(model, examples, owners, budget, processes)
+    causal = causal_model(model.model)
+    dtype = torch.float64 if causal.dtype == torch.float64 else torch.float32
     mine: dict[int, list[Tensor]] = {}  # example -> its values of each signal
 
     def outputs_of(batch: Sequence[int]) -> tuple[Tensor, ...]:
@@ -68,7 +70,9 @@ def gradient_step(
                 outputs = outputs_of(batch)
             if counts:
                 mine |= _by_example(examples, batch, outputs)
-        columns = [c.requires_grad_() for c in _columns(examples, owners, mine, signals, processes)]
+        columns = [
+            c.requires_grad_() for c in _columns(examples, owners, mine, signals, dtype, processes)
+        ]
         whole = _batch(examples, columns, reference, signals)
         loss = objective_value(objective, whole, states)
         slopes = _slopes(loss, whole, signals, examples)
@@ -80,8 +84,7 @@ def gradient_step(
             (torch.stack(pulled).sum() * counts).backward()
         columns = [column.detach() for column in columns]
         return StepOutcome(loss=loss.detach(), batch=_batch(examples, columns, reference, signals))
-    device = causal_model(model.model).device
-    data = stand_in(examples, reference, signals, device)
+    data = stand_in(examples, reference, signals, causal.device)
     denominators = denominators_of(objective, data, states)
     for batch, counts in turns:
         chosen = [examples[i] for i in batch]
@@ -90,7 +93,7 @@ def gradient_step(
         (objective_value(objective, part, states, denominators) * counts).backward()
         if counts:
             mine |= _by_example(examples, batch, outputs)
-    columns = _columns(examples, owners, mine, signals, processes)
+    columns = _columns(examples, owners, mine, signals, dtype, processes)
     whole = _batch(examples, columns, reference, signals)
     return StepOutcome(loss=objective_value(objective, whole, states), batch=whole)
 
@@ -138,13 +141,14 @@ def _columns(
     owners: Sequence[Sequence[int]],
     mine: Mapping[int, Sequence[Tensor]],
     signals: Sequence[Signal],
+    dtype: torch.dtype,
     processes: Processes,
 ) -> list[Float[Tensor, " token"]]:
     """Each signal over the whole step, from what every process computed."""
     sizes = [[_answered(examples[i]) for i in own] for own in owners]
     columns: list[Tensor] = []
     for k in range(len(signals)):
-        parts = processes.gather([mine[i][k] for i in owners[processes.rank]], sizes)
+        parts = processes.gather([mine[i][k] for i in owners[processes.rank]], sizes, dtype)
         by_example = {
             i: part
             for own, found in zip(owners, parts, strict=True)

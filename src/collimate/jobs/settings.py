@@ -49,9 +49,9 @@ class TrainSettings:
     it may hold, trackers, samples before and after, progress, report. Memory:
     tokens_per_micro_batch, or the memory_budget in GB that it is measured for;
     activation_checkpointing computes layers again instead of keeping them; of several processes
-    (torchrun, accelerate launch) each holds the whole model (parallel ddp) or a part (fsdp2);
-    deepspeed names a ZeRO config whose settings are taken where none is given. None of these
-    changes a number beyond rounding.
+    (torchrun, accelerate launch) each holds the whole model (parallel ddp) or a part (fsdp2).
+    None of these changes a number beyond rounding. deepspeed names a ZeRO config whose settings,
+    batch size and learning rate among them, are taken where none is given.
     """
 
     epochs: float = 1.0
