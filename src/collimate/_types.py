@@ -62,7 +62,12 @@ class Example:
     @property
     def tokens(self) -> int:
         """Tokens of the prompt and of every answer together."""
-        return len(self.prompt) + sum(len(answer.ids) for answer in self.answers)
+        return len(self.prompt) + self.answer_tokens
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of every answer together."""
+        return sum(len(answer.ids) for answer in self.answers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

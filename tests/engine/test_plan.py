@@ -124,6 +124,26 @@ def test_no_two_shared_micro_batches_would_fit_in_one(lengths: Lengths, budget: 
     assert all(a + b > budget for a, b in combinations(sizes, 2))
 
 
+@given(lengths=data, budget=st.integers(1, 400), most=st.integers(1, 200), shared=st.booleans())
+def test_micro_batches_hold_so_many_answer_tokens_and_waste_no_room(
+    lengths: Lengths, budget: int, most: int, shared: bool
+) -> None:
+    examples = made(lengths)
+    batches = micro_batches(examples, budget, shared=shared, answer_tokens=most)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(examples)))
+    tokens = [sum(examples[i].tokens for i in batch) for batch in batches]
+    answers = [sum(examples[i].answer_tokens for i in batch) for batch in batches]
+    for batch, n, answered in zip(batches, tokens, answers, strict=True):
+        assert len(batch) == 1 or (n <= budget and answered <= most)
+    if shared:
+        assert all(
+            tokens[a] + tokens[b] > budget or answers[a] + answers[b] > most
+            for a, b in combinations(range(len(batches)), 2)
+        )
+    unlimited = micro_batches(examples, budget, shared=shared, answer_tokens=10**9)
+    assert unlimited == micro_batches(examples, budget, shared=shared)
+
+
 @given(lengths=data, budget=st.integers(1, 400), shared=st.booleans())
 def test_micro_batches_are_fixed_by_data_and_budget(
     lengths: Lengths, budget: int, shared: bool

@@ -29,11 +29,12 @@ TOGETHER = 64
 class Block:
     """The queries of one piece of the row, and the pieces whose keys they see.
 
-    visible: [query, key], None for plain causal attention of a piece over itself.
+    bias: [query, key], added to the scores: 0 where a key is seen, -inf elsewhere; None for plain
+    causal attention of a piece over itself.
     """
 
     keys: tuple[int, ...]
-    visible: Bool[Tensor, "query key"] | None
+    bias: Float[Tensor, "query key"] | None
 
 
 class SharedRow:
@@ -45,26 +46,35 @@ class SharedRow:
 
     def __init__(self, spans: Sequence[Span], device: torch.device, together: int) -> None:
         self._groups, self._device = attended_together(spans, together), device
-        self._blocks: dict[int | None, list[Block]] = {}
+        self._blocks: dict[tuple[int | None, torch.dtype], list[Block]] = {}
         self.lengths = [length for group in self._groups for length in _pieces(group)]
 
-    def blocks(self, window: int | None) -> list[Block]:
-        """One block for each piece, under an attention window (None: unlimited)."""
-        if window not in self._blocks:
+    def blocks(self, window: int | None, dtype: torch.dtype) -> list[Block]:
+        """One block for each piece, under an attention window (None: unlimited); biases of `dtype`.
+
+        Made once for all layers: a boolean mask would be turned into a bias in each of them.
+        """
+        if (window, dtype) not in self._blocks:
             blocks: list[Block] = []
             for group in self._groups:
-                blocks.extend(self._cut(group, len(blocks), window))
-            self._blocks[window] = blocks
-        return self._blocks[window]
+                blocks.extend(
+                    Block(keys=keys, bias=None if visible is None else _bias(visible, dtype))
+                    for keys, visible in self._cut(group, len(blocks), window)
+                )
+            self._blocks[window, dtype] = blocks
+        return self._blocks[window, dtype]
 
-    def _cut(self, group: Sequence[Span], at: int, window: int | None) -> Iterator[Block]:
+    def _cut(
+        self, group: Sequence[Span], at: int, window: int | None
+    ) -> Iterator[tuple[tuple[int, ...], Bool[Tensor, "query key"] | None]]:
+        """The keys of each piece of a group, and which of their positions each query sees."""
         if len(group) > 1:
-            yield Block(keys=(at,), visible=self._together(group, window))
+            yield (at,), self._together(group, window)
             return
         prompt, *answers = _pieces(group)
-        yield Block(keys=(at,), visible=self._aligned(prompt, 0, window))
+        yield (at,), self._aligned(prompt, 0, window)
         for i, size in enumerate(answers, start=at + 1):
-            yield Block(keys=(at, i), visible=self._aligned(size, prompt, window))
+            yield (at, i), self._aligned(size, prompt, window)
 
     def _aligned(self, queries: int, before: int, window: int | None) -> Tensor | None:
         """Causal visibility of `queries` that follow `before` further keys."""
@@ -126,12 +136,14 @@ def shared_attention(
             piece,
             _join(keys, block.keys),
             _join(values, block.keys),
-            block.visible,
+            block.bias,
             scaling=scaling,
             dropout=dropout,
             softcap=softcap,
         )
-        for piece, block in zip(queries, collimate_row.blocks(sliding_window), strict=True)
+        for piece, block in zip(
+            queries, collimate_row.blocks(sliding_window, query.dtype), strict=True
+        )
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
@@ -140,7 +152,7 @@ def _attend(
     query: Float[Tensor, "1 head query dim"],
     key: Float[Tensor, "1 head key dim"],
     value: Float[Tensor, "1 head key value_dim"],
-    visible: Bool[Tensor, "query key"] | None,
+    bias: Float[Tensor, "query key"] | None,
     *,
     scaling: float | None,
     dropout: float,
@@ -151,17 +163,21 @@ def _attend(
             query,
             key,
             value,
-            attn_mask=visible,
+            attn_mask=bias,
             dropout_p=dropout,
-            is_causal=visible is None,
+            is_causal=bias is None,
             scale=scaling,
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scale / softcap)
-    if visible is None:
-        visible = torch.ones_like(scores[0, 0], dtype=torch.bool).tril()
-    weights = scores.masked_fill(~visible, -torch.inf).softmax(-1, dtype=torch.float32)
+    if bias is None:
+        bias = _bias(torch.ones_like(scores[0, 0], dtype=torch.bool).tril(), scores.dtype)
+    weights = (scores + bias).softmax(-1, dtype=torch.float32)
     return nn.functional.dropout(weights.to(query.dtype), dropout) @ value
+
+
+def _bias(visible: Bool[Tensor, "query key"], dtype: torch.dtype) -> Float[Tensor, "query key"]:
+    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, -torch.inf)
 
 
 def _join(pieces: Sequence[Tensor], chosen: tuple[int, ...]) -> Tensor:

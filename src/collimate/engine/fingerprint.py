@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from collimate._types import Answer, Example
-from collimate.engine.model import causal_model
+from collimate.engine.model import causal_model, has_adapter
 
 NUMERICS_VERSION = 1
 """Raised whenever the engine's log-probs change beyond rounding: old cached values are then not read."""
@@ -95,7 +94,7 @@ def column_hash(values: Iterable[np.ndarray | Sequence[float]]) -> str:
 
 def _adapters(model: nn.Module) -> dict[str, Any]:
     """The active adapters' acting configs: rank and alpha scale weights that are equal otherwise."""
-    if not isinstance(model, PeftModel):
+    if not has_adapter(model):
         return {}
     if any(getattr(module, "disable_adapters", None) is True for module in model.modules()):
         return {}

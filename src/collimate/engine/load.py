@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
@@ -79,6 +78,8 @@ def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
             f"the adapter folder '{folder}' has no adapter_model.safetensors: weights are read from "
             "safetensors only; save the adapter again with a current peft"
         )
+    from peft import PeftModel  # 60 MB that most runs do not need
+
     base = _load(base_of(folder), trust_remote_code=trust_remote_code)
     place = Place(str(folder), local=True)
     with explaining_load("cannot load the adapter in", place), _quiet_peft():
@@ -133,7 +134,7 @@ def save_model(
     partial = folder.with_name(f".{folder.name}.partial")
     # peft would ask the hub whether the base's vocabulary was resized.
     options: dict[str, Any] = {}
-    if isinstance(model, PeftModel):
+    if has_adapter(model):
         options["save_embedding_layers"] = False
     if state is not None:
         options["state_dict"] = dict(state)
@@ -170,6 +171,8 @@ def add_lora(model: nn.Module, *, rank: int, alpha: int | None = None) -> nn.Mod
     if rank < 1:
         raise BadConfig(f"lora_rank must be at least 1, got {rank}")
     require_no_adapter(model)
+    from peft import LoraConfig, get_peft_model
+
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank if alpha is None else alpha,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -9,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -115,7 +115,7 @@ class LogProbModel(nn.Module):
 
 def causal_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside `model`: a peft model is opened, any other returned as it is."""
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner = model.get_base_model() if has_adapter(model) else model
     if not isinstance(inner, PreTrainedModel):
         raise BadModel(
             f"expected a transformers causal language model, got {type(inner).__name__}; load one "
@@ -130,8 +130,9 @@ def width_of(model: nn.Module) -> int:
 
 
 def has_adapter(model: nn.Module) -> bool:
-    """Whether it is an adapter over a base model."""
-    return isinstance(model, PeftModel)
+    """Whether it is an adapter over a base model; whoever made one has imported peft."""
+    peft = sys.modules.get("peft")
+    return peft is not None and isinstance(model, peft.PeftModel)
 
 
 def vocabulary_of(model: nn.Module) -> int:

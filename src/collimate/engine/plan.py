@@ -60,50 +60,56 @@ def shares(examples: Sequence[Example], processes: int) -> list[tuple[int, ...]]
 
 
 def micro_batches(
-    examples: Sequence[Example], budget: int, *, shared: bool
+    examples: Sequence[Example], budget: int, *, shared: bool, answer_tokens: int | None = None
 ) -> list[tuple[int, ...]]:
     """Cut examples into micro-batches of at most `budget` tokens, padding included.
 
-    Positions into `examples`, longest first, so that the peak comes first. In the shared layout an
-    example goes where it leaves the least room (best fit, longest first: close to the fewest
-    micro-batches); padded rows go beside those of like length. Every micro-batch holds at least one
-    example.
+    answer_tokens: at most so many of them are of answers; None: any number. Positions into
+    `examples`, longest first, so that the peak comes first. In the shared layout an example goes
+    where it leaves the least room (best fit, longest first: close to the fewest micro-batches);
+    padded rows go beside those of like length. Every micro-batch holds at least one example.
 
-    Errors: none; an example longer than the budget gets a micro-batch of its own.
+    Errors: none; an example beyond a limit gets a micro-batch of its own.
     """
-    return _best_fit(examples, budget) if shared else _rectangles(examples, budget)
+    most = budget if answer_tokens is None else answer_tokens
+    return _best_fit(examples, budget, most) if shared else _rectangles(examples, budget, most)
 
 
-def _best_fit(examples: Sequence[Example], budget: int) -> list[tuple[int, ...]]:
+def _best_fit(examples: Sequence[Example], budget: int, most: int) -> list[tuple[int, ...]]:
     order = sorted(range(len(examples)), key=lambda i: (-examples[i].tokens, i))
     batches: list[list[int]] = []
+    answers: list[int] = []  # of each micro-batch: answer tokens left
     rooms: list[tuple[int, int]] = []  # (tokens left, micro-batch), ascending
     for i in order:
-        tokens = examples[i].tokens
+        tokens, answered = examples[i].tokens, examples[i].answer_tokens
         at = bisect_left(rooms, (tokens, 0))
+        while at < len(rooms) and answers[rooms[at][1]] < answered:
+            at += 1
         if at < len(rooms):
             left, batch = rooms.pop(at)
         else:
             left, batch = budget, len(batches)
             batches.append([])
+            answers.append(most)
         batches[batch].append(i)
-        if left > tokens:
+        answers[batch] -= answered
+        if left > tokens and answers[batch] > 0:
             insort(rooms, (left - tokens, batch))
     return [tuple(batch) for batch in batches]
 
 
-def _rectangles(examples: Sequence[Example], budget: int) -> list[tuple[int, ...]]:
+def _rectangles(examples: Sequence[Example], budget: int, most: int) -> list[tuple[int, ...]]:
     sizes = [(len(example.answers), _longest_row(example)) for example in examples]
     order = sorted(range(len(examples)), key=lambda i: (-sizes[i][1], -sizes[i][0], i))
     batches: list[list[int]] = []
-    rows = width = 0
+    rows = width = answers = 0
     for i in order:
-        more, own = sizes[i]
-        if not batches or (rows + more) * max(width, own) > budget:
+        (more, own), answered = sizes[i], examples[i].answer_tokens
+        if not batches or (rows + more) * max(width, own) > budget or answers + answered > most:
             batches.append([])
-            rows = width = 0
+            rows = width = answers = 0
         batches[-1].append(i)
-        rows, width = rows + more, max(width, own)
+        rows, width, answers = rows + more, max(width, own), answers + answered
     return [tuple(batch) for batch in batches]
 
 

@@ -14,7 +14,8 @@ from collimate._types import Batch, Example
 from collimate.axes import Signal, State
 from collimate.compose import Objective
 from collimate.engine.evaluate import Autocast, Rows, pack
-from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.head import chunk_rows
+from collimate.engine.model import LogProbModel, causal_model, vocabulary_of
 from collimate.engine.objective import (
     couples_batch,
     denominators_of,
@@ -107,12 +108,16 @@ def _turns(
 ) -> list[tuple[tuple[int, ...], int]]:
     """This process's micro-batches, and whether each counts (1 or 0).
 
+    A micro-batch answers with one chunk of logits, which the head keeps and need not compute again.
     Sharded processes take equally many turns; who has fewer computes one example for nothing.
     """
+    rows = chunk_rows(vocabulary_of(model.model))
     plans = [
         [
             tuple(own[i] for i in batch)
-            for batch in micro_batches([examples[i] for i in own], budget, shared=model.shared)
+            for batch in micro_batches(
+                [examples[i] for i in own], budget, shared=model.shared, answer_tokens=rows
+            )
         ]
         for own in owners
     ]
@@ -131,7 +136,7 @@ def _by_example(
     examples: Sequence[Example], batch: Sequence[int], outputs: Sequence[Float[Tensor, " token"]]
 ) -> dict[int, list[Float[Tensor, " _"]]]:
     """Each example's values, one tensor per signal, without gradient."""
-    sizes = [_answered(examples[i]) for i in batch]
+    sizes = [examples[i].answer_tokens for i in batch]
     columns = [output.detach().split(sizes) for output in outputs]
     return {i: [column[k] for column in columns] for k, i in enumerate(batch)}
 
@@ -145,7 +150,7 @@ def _columns(
     processes: Processes,
 ) -> list[Float[Tensor, " token"]]:
     """Each signal over the whole step, from what every process computed."""
-    sizes = [[_answered(examples[i]) for i in own] for own in owners]
+    sizes = [[examples[i].answer_tokens for i in own] for own in owners]
     columns: list[Tensor] = []
     for k in range(len(signals)):
         parts = processes.gather([mine[i][k] for i in owners[processes.rank]], sizes, dtype)
@@ -156,10 +161,6 @@ def _columns(
         }
         columns.append(torch.cat([by_example[i] for i in range(len(examples))]))
     return columns
-
-
-def _answered(example: Example) -> int:
-    return sum(len(answer.ids) for answer in example.answers)
 
 
 def _batch(
@@ -184,7 +185,7 @@ def stand_in(
     device: torch.device,
 ) -> Batch:
     """The examples before any forward pass: every log-prob -1 or the reference's, data as it is."""
-    column = torch.full((sum(map(_answered, examples)),), -1.0, device=device)
+    column = torch.full((sum(example.answer_tokens for example in examples),), -1.0, device=device)
     if reference is not None:
         column = _flat(reference, column)
     return _batch(examples, [column] * len(signals), reference, signals)
@@ -196,7 +197,7 @@ def _slopes(
     """dloss/dsignal per example, zeros for a signal that the loss does not read."""
     columns = [whole.log_prob, *(whole.signals[s.name] for s in signals[1:])]
     gradients = torch.autograd.grad(loss, columns, allow_unused=True)
-    sizes = [_answered(example) for example in examples]
+    sizes = [example.answer_tokens for example in examples]
     return [
         list((torch.zeros_like(c) if g is None else g).split(sizes))
         for c, g in zip(columns, gradients, strict=True)

@@ -65,7 +65,7 @@ def predict(
     config = causal_model(model).config.get_text_config()
     attended = 4.0 * config.num_hidden_layers * _width(config)
     tokens = sum(example.tokens for example in examples)
-    answered = sum(len(answer.ids) for example in examples for answer in example.answers)
+    answered = sum(example.answer_tokens for example in examples)
     visible = sum(map(_visible, examples))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in model.parameters())
