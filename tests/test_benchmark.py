@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def loaded(name: str) -> ModuleType:
+    if str(ROOT / "benchmarks") not in sys.path:  # as where the script is run
+        sys.path.insert(0, str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -58,7 +61,7 @@ def theirs(speed: float, *, whole: float, gb: float) -> dict[str, Any]:
 def test_ratios_are_taken_within_a_repetition_and_their_median_printed(
     benchmark: ModuleType,
 ) -> None:
-    options = argparse.Namespace(shape="small", pairs=32, repeats=3, threads=2)
+    options = argparse.Namespace(step="dpo", shape="small", pairs=32, repeats=3, threads=2)
     sides = {
         "cold": [ours(6.0, cached=8.0, whole=w, gb=1.0) for w in (4.0, 10.0, 5.0)],
         "warm": [ours(9.0, cached=9.0, whole=6.0, gb=1.0)] * 3,
