@@ -3,9 +3,9 @@
     our_engine.py train STEP SHAPE PAIRS BATCH THREADS CACHE   # CACHE is not read
     our_engine.py check STEP SHAPE PAIRS BATCH THREADS         # against a plain transformers forward
 
-STEP: kto or reward. There is no public preset for either yet: the five choices and the scalar
-readout stand here, and the loop is that of `collimate.train` less its log lines, metrics and
-checkpoints: AdamW, the same clipping, schedule, packing and start-up check. Prints one JSON line.
+STEP: kto or reward. There is no public preset for either yet: the loss and the scalar readout stand
+here, and the loop is that of `collimate.train` less its log lines, metrics, checkpoints and cache
+file: AdamW, the same clipping, schedule, packing and start-up check. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -46,11 +46,9 @@ from our_side import (
 from shaped import classifier, thumbs
 from torch import Tensor, nn
 
-from collimate import divergences, tradeoffs
 from collimate._types import Example, ThumbLogProbs
-from collimate.axes import Needs
-from collimate.compose import Method, Objective
-from collimate.distributions import offline_pairs
+from collimate.axes import Needs, State, Term
+from collimate.compose import Objective
 from collimate.engine.check import check_layout
 from collimate.engine.evaluate import Rows, log_probs, pack
 from collimate.engine.load import load_model
@@ -61,8 +59,6 @@ from collimate.engine.packing import Packed
 from collimate.engine.plan import Plan, micro_batches
 from collimate.engine.step import gradient_step
 from collimate.jobs.settings import TrainSettings
-from collimate.losses.loss import Loss
-from collimate.margins.margin import Margin
 from collimate.optim import adamw, learning_rate
 
 BUDGET = TrainSettings().tokens_per_micro_batch
@@ -70,29 +66,35 @@ CLIPPED = TrainSettings().max_gradient_norm
 ENGINE: dict[str, Any] = {"budget": BUDGET, "autocast": contextlib.nullcontext}
 
 
-def wanted_ratio(view: ThumbLogProbs, divergence: Any) -> Tensor:
-    """h = u for a wanted answer, -u for an unwanted one; u its log-ratio (nats)."""
-    assert view.reference is not None
-    return view.label * (view.policy - view.reference)
+class KtoShaped:
+    """APO-zero's unpaired loss: 1 - sigmoid(beta·u) of a wanted answer, sigmoid(beta·u) of another.
 
+    u: the answer's log-ratio (nats). A method of its own: `compose.Method` reads pairs today.
+    """
 
-def kto_shaped() -> Method:
-    """APO-zero's unpaired loss: 1 - sigmoid(beta·u) where wanted, sigmoid(beta·u) where not."""
-    return Method(
-        name="apo_zero_unpaired",
-        distribution=offline_pairs(),
-        divergence=divergences.reverse_kl,
-        margin=Margin(
-            name="wanted_ratio",
-            value=wanted_ratio,
-            needs=Needs(view="thumbs"),
-            closed_form=True,
-            source="",
-        ),
-        loss=Loss(name="one_minus_sigmoid", value=lambda z: torch.sigmoid(-z), source=""),
-        tradeoff=tradeoffs.fixed(BETA),
-        source="",
-    )
+    name, needs = "apo_zero_unpaired", Needs(view="thumbs")
+
+    def __call__(self, view: ThumbLogProbs) -> Tensor:
+        """One loss per answer."""
+        assert view.reference is not None
+        return torch.sigmoid(-BETA * view.label * (view.policy - view.reference))
+
+    def init(self) -> dict[str, float]:
+        """No state."""
+        return {}
+
+    def terms(self, view: ThumbLogProbs, state: State) -> dict[str, Term]:
+        """One term, every answer weighing the same."""
+        values = self(view)
+        return {"loss": Term(1.0, values, torch.ones_like(values))}
+
+    def update(self, view: ThumbLogProbs, state: State) -> State:
+        """No state."""
+        return state
+
+    def measure(self, view: ThumbLogProbs, state: State) -> dict[str, Tensor]:
+        """Nothing beyond the loss."""
+        return {}
 
 
 class Rewards(LogProbModel):
@@ -192,7 +194,7 @@ def kto_of(
     engine: LogProbModel, examples: Sequence[Example], held: Rows
 ) -> Callable[[Sequence[int]], float]:
     """The KTO-shaped gradient of examples by number."""
-    objective = Objective.of(kto_shaped())
+    objective = Objective.of(KtoShaped())
     states = initial_states(objective)
 
     def gradient(chosen: Sequence[int]) -> float:
@@ -237,7 +239,7 @@ def check(step: str, shape: str, n: int, batch: int) -> dict[str, Any]:
     return {
         "log_prob_difference": difference,
         "log_prob_rounding": rounding,
-        **gradient_check(policy, reference, kto_shaped(), ids[:batch], loss),
+        **gradient_check(policy, reference, KtoShaped(), ids[:batch], loss),
         "pairs_checked": min(n, CHECKED),
     }
 
