@@ -2,6 +2,8 @@
 
 python benchmarks/table.py           # rewrite what stands between the markers
 python benchmarks/table.py --check   # exit code 1 if a table is not that of the results
+
+Each file is what a benchmark printed with --json; a missing one is left out.
 """
 
 from __future__ import annotations
@@ -18,70 +20,299 @@ SHAPES = {
     "small": "14 M, vocabulary 32 k",
     "bigvocab": "93 M, vocabulary 152 k",
 }
+STEPS = {
+    "dpo": "DPO",
+    "kto": "KTO-shaped",
+    "reward": "reward-shaped",
+    "lora": "DPO, LoRA",
+}
+VARIANTS = ("whole logits", "head", "no padding", "prefix", "cache", "recompute")
+QUANTITIES = {"tokens": "tokens", "vocabulary": "vocabulary", "answers": "answers per prompt"}
 BEGIN, END = "<!-- figures: benchmarks/table.py -->", "<!-- end of figures -->"
 
-
-def results(folder: Path = HERE / "results") -> list[dict[str, Any]]:
-    """What `dpo_vs_trl.py --json` printed, in the order of `SHAPES`."""
-    return [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in (folder / f"dpo_{shape}.json" for shape in SHAPES)
-        if path.exists()
-    ]
+Result = Mapping[str, Any]
+Results = Mapping[str, Result]
+"""What the benchmarks printed, by the name of the file."""
 
 
-def short(found: Sequence[Mapping[str, Any]]) -> str:
-    """Speed and memory over TRL's, one row per shape."""
+def results(folder: Path = HERE / "results") -> Results:
+    """Every result there is."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
+
+
+def short(found: Results) -> str:
+    """What the front page shows: the steps against TRL, then one line for each other benchmark."""
     rows = [
         (
-            f"`{one['shape']}`: {SHAPES[one['shape']]}",
+            f"{STEPS[step_of(one)]}, `{one['shape']}`: {SHAPES[one['shape']]}",
             times(one, "ratio"),
             times(one, "ratio_warm"),
             part(one, "memory_ratio"),
         )
-        for one in found
+        for one in steps(found, *STEPS)
     ]
-    head = ("DPO, float32, 2 CPU cores", "cold, set-up included", "reference cached", "memory")
-    return markdown(head, rows) + "\n\n" + origin(found)
+    head = ("float32, 2 CPU cores", "cold, set-up included", "reference cached", "memory")
+    lines = [line for line in (head_line(found), start_line(found), size_line(found)) if line]
+    blocks = [markdown(head, rows), origin(steps(found, *STEPS)), *lines]
+    return "\n\n".join(block for block in blocks if block)
 
 
-def long(found: Sequence[Mapping[str, Any]]) -> str:
-    """Every figure, one column per shape."""
+def long(found: Results) -> str:
+    """Every figure: a table for each benchmark that has a result."""
+    blocks = [
+        against_trl(steps(found, "dpo")),
+        against_trl(steps(found, *(step for step in STEPS if step != "dpo")), "### Other steps"),
+        gain_table(several(found, "gain")),
+        head_table(several(found, "head")),
+        growth_table(found.get("growth")),
+        start_table(found.get("start_up")),
+        size_table(found.get("install_size")),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def steps(found: Results, *names: str) -> list[Result]:
+    """The comparisons with TRL of these steps, in the order of `STEPS` and `SHAPES`."""
+    wanted = (f"{step}_{shape}" for step in names for shape in SHAPES)
+    return [found[name] for name in wanted if name in found]
+
+
+def several(found: Results, benchmark: str) -> list[Result]:
+    """The results of a benchmark that is run for several shapes."""
+    return [one for name, one in found.items() if name.partition("_")[0] == benchmark]
+
+
+def step_of(one: Result) -> str:
+    """The step of a comparison; earlier results had DPO only."""
+    return one.get("step", "dpo")
+
+
+def against_trl(found: Sequence[Result], title: str = "") -> str:
+    """Every figure of some comparisons, one column each."""
+    if not found:
+        return ""
     columns = [
-        ("`ratio`", lambda one: times(one, "ratio")),
-        ("`ratio_without_setup`", lambda one: times(one, "ratio_without_setup")),
-        ("`ratio_to_precomputed`", lambda one: times(one, "ratio_to_precomputed")),
-        ("`ratio_warm`", lambda one: times(one, "ratio_warm")),
-        ("`memory_ratio`", lambda one: part(one, "memory_ratio")),
-        ("`matmul_share`", lambda one: part(one, "matmul_share")),
-        ("`matmul_share_cold`", lambda one: part(one, "matmul_share_cold")),
-        ("`log_prob_difference`", lambda one: f"{one['log_prob_difference']:.1e}"),
-        ("`gradient_difference`", lambda one: f"{one['gradient_difference']:.1e}"),
-        ("pairs per second, set-up included", lambda one: side(one, "pairs_per_s_with_setup", 3)),
-        ("pairs per second", lambda one: side(one, "pairs_per_s", 3)),
-        ("peak memory, 10^6 KiB", lambda one: side(one, "peak_gb", 2)),
-        ("positions shared / separate / padded", positions),
-        ("measured at commit", lambda one: one["commit"]),
+        *((f"`{name}`", times, name) for name in RATIOS),
+        *((f"`{name}`", part, name) for name in SHARES),
+        *((f"`{name}`", tiny, name) for name in DIFFERENCES),
     ]
-    head = ("", *(f"`{one['shape']}`, {one['pairs']} pairs" for one in found))
-    rows = [(name, *(show(one) for one in found)) for name, show in columns]
-    commands = "\n".join(f"    {one['command']}" for one in found)
-    return f"{markdown(head, rows)}\n\n{origin(found)} Commands:\n\n{commands}"
+    rows = [(label, *(show(one, name) for one in found)) for label, show, name in columns]
+    rows += [
+        (label, *(side(one, name, digits) for one in found))
+        for label, name, digits in (
+            ("pairs per second, set-up included", "pairs_per_s_with_setup", 3),
+            ("pairs per second", "pairs_per_s", 3),
+            ("peak memory, 10^6 KiB", "peak_gb", 2),
+        )
+    ]
+    rows.append(("positions shared / separate / padded", *map(positions, found)))
+    rows.append(("measured at commit", *(one["commit"] for one in found)))
+    rows = [row for row in rows if set(row[1:]) != {NONE}]
+    named = [f"{STEPS[step_of(one)]}, " if step_of(one) != "dpo" else "" for one in found]
+    head = (
+        "",
+        *(f"{n}`{one['shape']}`, {count_of(one)}" for n, one in zip(named, found, strict=True)),
+    )
+    return section(title, markdown(head, rows), origin(found), commands(found))
 
 
-def times(one: Mapping[str, Any], name: str) -> str:
+RATIOS = ("ratio", "ratio_without_setup", "ratio_to_precomputed", "ratio_warm")
+SHARES = ("memory_ratio", "matmul_share", "matmul_share_cold")
+DIFFERENCES = ("log_prob_difference", "reward_difference", "gradient_difference")
+NONE = "–"
+
+
+def count_of(one: Result) -> str:
+    """How many pairs or answers were trained on."""
+    return f"{one['pairs']} {'answers' if step_of(one) == 'kto' else 'pairs'}"
+
+
+def gain_table(found: Sequence[Result]) -> str:
+    """Seconds, gain and peak of every variant, a group of columns for each shape."""
+    if not found:
+        return ""
+    head = ["each saving on top of those above"]
+    for one in found:
+        head += [f"`{one['shape']}`, {one['pairs']} pairs: s", "times faster", "peak, 10^6 KiB"]
+    rows = []
+    for name in VARIANTS:
+        row = [name]
+        for one in found:
+            figures = one["variants"][name]
+            row += [
+                f"{figures['seconds']['median']:.2f}",
+                times(one, f"gain_of_{name}".replace(" ", "_")),
+                f"{figures['peak_gb']['median']:.2f}",
+            ]
+        rows.append(row)
+    everything = ["all but the last"]
+    for one in found:
+        everything += ["", times(one, "gain_of_all"), ""]
+    counted = "; ".join(f"`{one['shape']}` {positions(one)}" for one in found)
+    return section(
+        "### Where the gain comes from",
+        markdown(head, [*rows, everything]),
+        f"{measured(found)} Positions shared / separate / padded: {counted}.",
+        commands(found),
+    )
+
+
+def head_table(found: Sequence[Result]) -> str:
+    """The head alone against the others."""
+    if not found:
+        return ""
+    others = [name for name in ("liger", "plain") if any(name in one for one in found)]
+    labels = {"liger": "Liger's `chunked_loss`", "plain": "plain autograd"}
+    head = ["vocabulary"]
+    for name in others:
+        head += [f"speed over {labels[name]}", "memory"]
+    rows = []
+    for one in sorted(found, key=lambda one: one["vocabulary"]):
+        row = [str(one["vocabulary"])]
+        for name in others:
+            row += [times(one, f"speed_over_{name}"), part(one, f"memory_over_{name}")]
+        rows.append(row)
+    first = found[0]
+    apart = max(value for one in found for value in one["differences"].values())
+    versions = first["versions"].get("liger")
+    other = f"; Liger {versions['liger-kernel']}, not compiled" if versions else ""
+    return section(
+        "### The head alone",
+        markdown(head, rows),
+        f"{measured(found)} {2 * first['pairs']} answers of {first['tokens']} tokens, width "
+        f"{first['width']}{other}. Losses and gradients of all sides agree to {apart:.0e}.",
+        commands(found),
+    )
+
+
+def growth_table(one: Result | None) -> str:
+    """The lines, and the step in one and two processes."""
+    if one is None:
+        return ""
+    rows = [
+        (
+            f"{QUANTITIES[name]}, {line['x'][0]} to {line['x'][-1]}",
+            f"{line['a']:.3f} s + {line['b']:.3g} s · x",
+            f"{100 * line['residual']:.1f} %",
+        )
+        for name, line in one["lines"].items()
+    ]
+    known = one["processes"]
+    times_of = ", ".join(
+        f"{count}: {figures['median']:.2f} s ({figures['range'][0]:.2f} to {figures['range'][1]:.2f})"
+        for count, figures in known["seconds"].items()
+    )
+    return section(
+        "### Growth",
+        markdown(("a step's time over x", "fit to medians", "largest residual"), rows),
+        f"{measured([one], 'the lines in one process')} Processes that share these cores, a "
+        f"step of {known['examples']} pairs: {times_of}.",
+        commands([one]),
+    )
+
+
+def start_table(one: Result | None) -> str:
+    """Seconds of cold starts."""
+    if one is None:
+        return ""
+    rows = [
+        (
+            f"`{name}`",
+            f"{figures['median']:.2f} ({figures['range'][0]:.2f} to {figures['range'][1]:.2f})",
+        )
+        for name, figures in one["seconds"].items()
+    ]
+    return section(
+        "### Start-up",
+        markdown(("command", "seconds"), rows),
+        measured([one], "cold starts"),
+        commands([one]),
+    )
+
+
+def size_table(one: Result | None) -> str:
+    """Bytes and packages of installations."""
+    if one is None:
+        return ""
+    rows = [
+        (
+            f"`{name}`",
+            f"{figures['bytes'] / 1e6:.0f}",
+            f"{figures['torch_bytes'] / 1e6:.0f}",
+            str(figures["packages"]),
+        )
+        for name, figures in one["installed"].items()
+    ]
+    head = ("installed", "MB without torch", "MB of torch", "packages, torch among them")
+    torch = next(iter(one["installed"].values()))["versions"]["torch"]
+    return section("### Install size", markdown(head, rows), f"torch {torch}.", commands([one]))
+
+
+def head_line(found: Results) -> str:
+    """The head against Liger's, in a sentence."""
+    known = [one for one in several(found, "head") if "liger" in one]
+    each = ", ".join(
+        f"{times(one, 'speed_over_liger')} at {one['memory_over_liger']:.2f} of the memory with a "
+        f"vocabulary of {one['vocabulary']}"
+        for one in sorted(known, key=lambda one: one["vocabulary"])
+    )
+    return f"The head alone against Liger's `chunked_loss`, not compiled: {each}." if known else ""
+
+
+def start_line(found: Results) -> str:
+    """The time to an answer, in a sentence."""
+    if "start_up" not in found:
+        return ""
+    first = "collimate --help"
+    return f"`{first}` answers in {found['start_up']['seconds'][first]['median']:.2f} s."
+
+
+def size_line(found: Results) -> str:
+    """The sizes, in a sentence."""
+    if "install_size" not in found:
+        return ""
+    each = ", ".join(
+        f"`{name}` {figures['bytes'] / 1e6:.0f} MB in {figures['packages']} packages"
+        for name, figures in found["install_size"]["installed"].items()
+    )
+    return f"Installed, torch's own files not counted: {each}."
+
+
+def section(title: str, table: str, origin: str, commands: str) -> str:
+    """A table with its title and what it rests on."""
+    return "\n\n".join(block for block in (title, table, f"{origin} Commands:", commands) if block)
+
+
+def commands(found: Sequence[Result]) -> str:
+    """What was run."""
+    return "\n".join(f"    {one['command']}" for one in found)
+
+
+def times(one: Result, name: str) -> str:
     """A ratio with its range."""
+    if name not in one:
+        return NONE
     low, high = one[f"{name}_range"]
     return f"**{one[name]:.1f}×** ({low:.1f} to {high:.1f})"
 
 
-def part(one: Mapping[str, Any], name: str) -> str:
+def part(one: Result, name: str) -> str:
     """A share with its range."""
+    if name not in one:
+        return NONE
     low, high = one[f"{name}_range"]
     return f"{one[name]:.2f} ({low:.2f} to {high:.2f})"
 
 
-def side(one: Mapping[str, Any], name: str, digits: int) -> str:
+def tiny(one: Result, name: str) -> str:
+    """A difference."""
+    return f"{one[name]:.1e}" if name in one else NONE
+
+
+def side(one: Result, name: str, digits: int) -> str:
     """Median of ours, and of TRL's default."""
     ours, theirs = (
         one[who][how][name]["median"] for who, how in (("collimate", "cold"), ("trl", "default"))
@@ -89,20 +320,34 @@ def side(one: Mapping[str, Any], name: str, digits: int) -> str:
     return f"{ours:.{digits}f} against {theirs:.{digits}f}"
 
 
-def positions(one: Mapping[str, Any]) -> str:
+def positions(one: Result) -> str:
     """Token positions computed: prompts once, once per answer, padded."""
     return " / ".join(str(one["positions"][name]) for name in ("shared", "separate", "padded"))
 
 
-def origin(found: Sequence[Mapping[str, Any]]) -> str:
-    """Where the figures come from."""
+def origin(found: Sequence[Result]) -> str:
+    """Where the figures of comparisons with TRL come from."""
+    if not found:
+        return ""
     ours, theirs = (found[0]["versions"][who] for who in ("collimate", "trl"))
-    machine = found[0]["machine"]
     return (
-        f"Medians of {found[0]['repeats']} interleaved runs (smallest to largest), each side in fresh "
-        f"processes with {found[0]['threads']} threads; {machine['cores']} CPU cores, "
-        f"{machine['memory_gib']} GiB; TRL {theirs['trl']}, torch {ours['torch']}, "
+        f"{measured(found)[:-1]}; TRL {theirs['trl']}, torch {ours['torch']}, "
         f"transformers {ours['transformers']}."
+    )
+
+
+def measured(found: Sequence[Result], how: str = "each side in fresh processes") -> str:
+    """How often, how and where, of results that may differ in it."""
+
+    def each(values: Sequence[Any]) -> str:
+        return " or ".join(map(str, sorted(set(values))))
+
+    machines = [one["machine"] for one in found]
+    return (
+        f"Medians of {each([one['repeats'] for one in found])} interleaved runs (smallest to "
+        f"largest), {how} with {each([one['threads'] for one in found])} threads; "
+        f"{each([machine['cores'] for machine in machines])} CPU cores, "
+        f"{each([machine['memory_gib'] for machine in machines])} GiB."
     )
 
 
