@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from collimate._types import Answer, Example
+from collimate.engine.adapters import PeftModel
 from collimate.engine.model import causal_model
 
 NUMERICS_VERSION = 1

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from collimate._checks import BadModel
 from collimate.axes import Signal
 from collimate.engine import attention
+from collimate.engine.adapters import PeftModel
 from collimate.engine.attention import SharedRow, shared_attention_in
 from collimate.engine.head import Readout, head_signals
 from collimate.engine.packing import Packed
