@@ -222,7 +222,9 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> di
             tensor = torch.as_tensor(value)
             place = _place(tensor)
             # A table that parameters share is written for each: a file holds no tensor twice.
-            tensors[f"{names[id(parameter)]}|{slot}"] = tensor.clone() if place in shared else tensor
+            tensors[f"{names[id(parameter)]}|{slot}"] = (
+                tensor.clone() if place in shared else tensor
+            )
             shared.add(place)
     return tensors
 
@@ -243,7 +245,9 @@ def _slot(slots: Parts, key: str, parameter: Tensor, *, fused: bool) -> Tensor |
     """As the optimiser had it: a moment of the parameter's shape, or numbers of a shape of their own."""
     if slots.is_scalar(key):
         value = slots.whole(key)
-        if not value.is_floating_point():  # torch counts its steps in floats, bitsandbytes in an int
+        if (
+            not value.is_floating_point()
+        ):  # torch counts its steps in floats, bitsandbytes in an int
             return int(value.item())
         return value.to(parameter.device) if fused else value
     shape, dtype = slots.kind(key)

@@ -49,9 +49,7 @@ class Quantization:
         }
 
     def require_runs(self) -> None:
-        """Errors: MissingExtra without bitsandbytes, BadConfig where a layer does not run forward
-        and backward.
-        """
+        """Errors: MissingExtra without bitsandbytes, BadConfig where a layer does not run and train."""
         layers = load_bitsandbytes().nn
 
         def attempt() -> None:

@@ -110,9 +110,9 @@ def prepare(
         settings.quantize, precision=settings.precision, device=runtime.device
     )
     if quantization is not None:
-        quantization.require_runs()
         if not isinstance(model, nn.Module) and not is_adapter(place_of(model)):
             _require_adapter(settings)
+        quantization.require_runs()
     if settings.optimizer == "adamw_8bit":
         require_adamw_8bit(runtime.device.type)
     with phases.phase("load"):

@@ -37,7 +37,9 @@ def require_adamw_8bit(device: str) -> None:
         parameter.grad = torch.ones_like(parameter)
         bitsandbytes.optim.AdamW8bit([parameter], min_8bit_size=SMALLEST).step()
 
-    require_runs("optimizer adamw_8bit", device, attempt, "leave out --optimizer (AdamW in float32)")
+    require_runs(
+        "optimizer adamw_8bit", device, attempt, "leave out --optimizer (AdamW in float32)"
+    )
 
 
 def state_bytes(parameter: Tensor, optimizer: str) -> int:
