@@ -33,7 +33,7 @@ RUNS = {
 
 
 def save(folder: Path, layers: int) -> None:
-    """The model and a tokenizer whose words are few."""
+    """The model alone; its tokenizer is made anew for each run."""
     config = Qwen2Config(
         vocab_size=VOCABULARY,
         hidden_size=896,
@@ -47,7 +47,6 @@ def save(folder: Path, layers: int) -> None:
     )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    word_tokenizer([f"w{i}" for i in range(1000)]).save_pretrained(folder)
 
 
 def measure(name: str, folder: Path, steps: int) -> dict[str, object]:
@@ -60,7 +59,7 @@ def measure(name: str, folder: Path, steps: int) -> dict[str, object]:
     rows = [{"prompt": words(), "chosen": words(), "rejected": words()} for _ in range(steps)]
     out = folder / "run"
     run = collimate.train(
-        folder / "model", rows, out=out, cache=folder / "cache", batch_size=1, max_steps=steps,
+        folder / "model", rows, tokenizer=word_tokenizer([f"w{i}" for i in range(1000)]), out=out, cache=folder / "cache", batch_size=1, max_steps=steps,
         samples=0, device="cpu", progress=False, report=False, checkpoint_every=steps,
         **RUNS[name],
     )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ def load_bitsandbytes() -> Any:
 
 
 @contextmanager
-def hidden(package: str) -> Iterator[None]:
+def hidden(package: str) -> Generator[None]:
     """Within the context a package that was not yet imported cannot be, as if it were not installed."""
     if sys.modules.get(package) is not None:
         yield

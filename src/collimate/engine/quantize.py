@@ -93,9 +93,9 @@ def quantization_of(model: nn.Module) -> str | None:
 
 def compute_dtype(model: nn.Module) -> torch.dtype:
     """What its layers multiply in: the least exact of the model's dtype and that of 4-bit layers."""
-    dtypes = {getattr(module, "compute_dtype", None) for module in model.modules()}
-    half = dtypes & {torch.bfloat16, torch.float16}
-    return half.pop() if half else causal_model(model).dtype
+    of_layers = {getattr(module, "compute_dtype", None) for module in model.modules()}
+    half = [dtype for dtype in (torch.float16, torch.bfloat16) if dtype in of_layers]
+    return half[0] if half else causal_model(model).dtype
 
 
 def require_exact(model: nn.Module) -> None:
@@ -118,7 +118,7 @@ def require_exact(model: nn.Module) -> None:
                 "the model again and give it before it is used"
             )
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportAttributeAccessIssue]
+            module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportArgumentType]
 
 
 def entries(parameter: Tensor) -> int:
