@@ -56,12 +56,13 @@ def measure(name: str, folder: Path, steps: int) -> dict[str, object]:
     def words() -> str:
         return " ".join(f"w{draw.randrange(1000)}" for _ in range(128))
 
+    tokenizer = word_tokenizer([f"w{i}" for i in range(1000)])
     rows = [{"prompt": words(), "chosen": words(), "rejected": words()} for _ in range(steps)]
     out = folder / "run"
     run = collimate.train(
-        folder / "model", rows, tokenizer=word_tokenizer([f"w{i}" for i in range(1000)]), out=out, cache=folder / "cache", batch_size=1, max_steps=steps,
-        samples=0, device="cpu", progress=False, report=False, checkpoint_every=steps,
-        **RUNS[name],
+        folder / "model", rows, tokenizer=tokenizer, out=out, cache=folder / "cache",
+        batch_size=1, max_steps=steps, samples=0, device="cpu", progress=False, report=False,
+        checkpoint_every=steps, **RUNS[name],
     )  # fmt: skip
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     seconds = sorted(line["seconds"] for line in lines[1:])

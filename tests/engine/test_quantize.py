@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from tests.engine.tiny import model_of, pairs
 
 ARCHITECTURES = ("llama", "llama_tied", "qwen2", "gemma2", "gpt2")  # biases, soft-caps, Conv1D
 CPU = torch.device("cpu")
+MAPS = Path("/proc/self/maps")
 NF4 = Quantization(kind="nf4", compute=torch.float32, device=CPU)
 
 
@@ -129,6 +131,16 @@ def test_linear_layers_alone_are_quantised(folder: Callable[[str], Path]) -> Non
         again = functional.dequantize_4bit(parameter.data, parameter.quant_state)
         largest = before[name].abs().max()
         assert 0 < (again - before[name]).abs().max() < 0.2 * largest  # the widest gap is 0.30
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not list what is mapped")
+def test_the_file_is_let_go(folder: Callable[[str], Path]) -> None:
+    """Else its pages, read once, would count beside the 4-bit weights made of them."""
+    path = folder("llama_tied") / "model.safetensors"
+    model = load_model(path.parent, quantization=NF4)
+    gc.collect()
+    assert str(path) not in MAPS.read_text()
+    assert quantization_of(model) == "nf4"
 
 
 def test_the_fingerprint_is_of_the_numbers_computed_with(folder: Callable[[str], Path]) -> None:

@@ -20,7 +20,13 @@ from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.adapters import LoraConfig, PeftModel, get_peft_model
 from collimate.engine.model import causal_model, has_adapter
 from collimate.engine.place import Place, file_of, place_of
-from collimate.engine.quantize import Quantization, is_quantized, prepare_import, require_exact
+from collimate.engine.quantize import (
+    Quantization,
+    is_quantized,
+    prepare_import,
+    release_file,
+    require_exact,
+)
 from collimate.engine.untrusted import (
     explaining_load,
     first_line,
@@ -90,6 +96,8 @@ def _load(place: Place, trust_remote_code: bool, quantization: Quantization | No
         )
         model, found = loaded
         require_all_weights(model, found, place)
+        if quantization is not None:
+            release_file(model)
         return model
 
 
