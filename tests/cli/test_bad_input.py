@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -120,6 +120,40 @@ def test_cuda_without_a_gpu(tiny: Path, tmp_path: Path, collimate: Collimate) ->
     done = collimate(*train_arguments(tiny, "run", "--device", "cuda"))
     assert done.code == 2
     assert_words(done.err, ("torch sees no GPU",))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "broken"),
+    [
+        (("--quantize", "nf4", "--lora-rank", 2), "nn.Linear4bit"),
+        (("--optimizer", "adamw_8bit"), "optim.AdamW8bit"),
+    ],
+    ids=["quantize", "optimizer"],
+)
+def test_bitsandbytes_that_does_not_run_here_is_told_first(
+    flags: tuple[Any, ...],
+    broken: str,
+    tiny: Path,
+    tmp_path: Path,
+    collimate: Collimate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before model and data are looked at: neither would be found."""
+
+    def fails(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("no kernel image for this GPU")
+
+    (tmp_path / "empty").mkdir()
+    argv = train_arguments(tiny, "run", *flags, "--model", "empty", "--data", "nowhere.jsonl")
+    monkeypatch.setattr(f"bitsandbytes.{broken}", fails)
+    done = collimate(*argv)
+    assert done.code == 2
+    assert_words(
+        done.err, (f"{flags[1]} cannot run on this machine", "no kernel image", "leave out")
+    )
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert_words(collimate(*argv).err, ('pip install "collimate[quantize]"',))
     assert not (tmp_path / "run").exists()
 
 

@@ -19,6 +19,7 @@ from collimate._types import Answer, Example
 from collimate.engine.model import LogProbModel, causal_model, context_of, vocabulary_of
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 from collimate.engine.processes import ALONE, Processes
+from collimate.engine.quantize import compute_dtype
 from collimate.engine.runtime import is_out_of_memory
 
 LAYOUTS: Mapping[bool, str] = {True: "shared", False: "plain"}
@@ -71,7 +72,7 @@ def check_layout(
     """
     causal = causal_model(model)
     probe = _probe(model, longest)
-    tolerance = 1e-4 if causal.dtype in (torch.float32, torch.float64) else 0.1
+    tolerance = 1e-4 if compute_dtype(model) in (torch.float32, torch.float64) else 0.1
     expected = _measure_model(model, probe, gradients)
     try:
         found = _measure_engine(

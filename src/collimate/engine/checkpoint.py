@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from collimate._checks import BadRun
 from collimate.axes import State
@@ -215,11 +216,21 @@ def _trainable(model: nn.Module) -> dict[str, Tensor]:
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     names = {id(p): n for n, p in model.named_parameters()}
-    return {
-        f"{names[id(parameter)]}|{slot}": torch.as_tensor(value)
-        for parameter, slots in optimizer.state.items()
-        for slot, value in slots.items()
-    }
+    tensors, shared = dict[str, Tensor](), set[int]()
+    for parameter, slots in optimizer.state.items():
+        for slot, value in slots.items():
+            tensor = torch.as_tensor(value)
+            place = _place(tensor)
+            # A table that parameters share is written for each: a file holds no tensor twice.
+            tensors[f"{names[id(parameter)]}|{slot}"] = (
+                tensor.clone() if place in shared else tensor
+            )
+            shared.add(place)
+    return tensors
+
+
+def _place(tensor: Tensor) -> int:
+    return id(tensor) if isinstance(tensor, DTensor) else tensor.data_ptr()
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, slots: Parts) -> None:
@@ -227,13 +238,25 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, slots
     for key in sorted(slots.names):
         name, slot = key.rsplit("|", 1)
         parameter = parameters[name]
-        if slots.is_scalar(key):
-            value = slots.whole(key)
-            value = value.to(parameter.device) if _fused(optimizer) else value
-        else:
-            value = torch.empty_like(parameter, requires_grad=False)
-            slots.copy_into(key, value)
-        optimizer.state[parameter][slot] = value
+        optimizer.state[parameter][slot] = _slot(slots, key, parameter, fused=_fused(optimizer))
+
+
+def _slot(slots: Parts, key: str, parameter: Tensor, *, fused: bool) -> Tensor | int:
+    """As the optimiser had it: a moment of the parameter's shape, or numbers of a shape of their own."""
+    if slots.is_scalar(key):
+        value = slots.whole(key)
+        if (
+            not value.is_floating_point()
+        ):  # torch counts its steps in floats, bitsandbytes in an int
+            return int(value.item())
+        return value.to(parameter.device) if fused else value
+    shape, dtype = slots.kind(key)
+    if shape == parameter.shape:
+        value = torch.empty_like(parameter, dtype=dtype, requires_grad=False)
+    else:
+        value = torch.empty(shape, dtype=dtype, device=parameter.device)
+    slots.copy_into(key, value)
+    return value
 
 
 def _fused(optimizer: torch.optim.Optimizer) -> bool:

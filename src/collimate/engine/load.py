@@ -19,6 +19,13 @@ from transformers.utils import logging as transformers_logging
 from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.model import causal_model, has_adapter
 from collimate.engine.place import Place, file_of, place_of
+from collimate.engine.quantize import (
+    Quantization,
+    is_quantized,
+    prepare_import,
+    release_file,
+    require_exact,
+)
 from collimate.engine.untrusted import (
     explaining_load,
     first_line,
@@ -35,23 +42,38 @@ Tokenizer = PreTrainedTokenizerBase
 """Any transformers tokenizer."""
 
 
-def load_model(model: str | Path | nn.Module, *, trust_remote_code: bool = False) -> nn.Module:
+def load_model(
+    model: str | Path | nn.Module,
+    *,
+    trust_remote_code: bool = False,
+    quantization: Quantization | None = None,
+) -> nn.Module:
     """A causal language model in float32: from a folder, `hub:owner/name`, or an object as it is.
 
     Weights are read from safetensors only, never from pickles, and remote code runs only on
-    request.
+    request. quantization: of the linear layers of the (base) model, none by default.
 
-    Errors: BadModel if it cannot be found or loaded.
+    Errors: BadModel if it cannot be found, loaded or computed with; BadConfig for a model that
+    cannot be quantised because it is an object, or is quantised already.
     """
     if isinstance(model, nn.Module):
         causal_model(model)
-        return model
-    return _load(place_of(model), trust_remote_code=trust_remote_code)
+        if quantization is not None:
+            raise BadConfig(
+                "a model given as an object is taken as it is: leave out quantize and load it with "
+                "transformers' BitsAndBytesConfig, or give its folder"
+            )
+        loaded = model
+    else:
+        loaded = _load(place_of(model), trust_remote_code, quantization)
+    if is_quantized(loaded):
+        require_exact(loaded)
+    return loaded
 
 
-def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
-    if place.local and (Path(place.name) / "adapter_config.json").exists():
-        return _load_adapter(Path(place.name), trust_remote_code=trust_remote_code)
+def _load(place: Place, trust_remote_code: bool, quantization: Quantization | None) -> nn.Module:
+    if is_adapter(place):
+        return _load_adapter(Path(place.name), trust_remote_code, quantization)
     with explaining_load("cannot load a causal language model from", place):
         if not place.local and file_of(place, "adapter_config.json") is not None:
             raise BadModel(
@@ -59,6 +81,9 @@ def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
             )
         config = load_config(place, trust_remote_code=trust_remote_code)
         require_safetensors(place, config)
+        if quantization is not None and getattr(config, "quantization_config", None) is not None:
+            raise BadConfig(f"the weights in '{place}' are quantised already: leave out quantize")
+        prepare_import(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             place.name,
             dtype=torch.float32,
@@ -66,21 +91,32 @@ def _load(place: Place, *, trust_remote_code: bool) -> nn.Module:
             local_files_only=place.local,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **({} if quantization is None else quantization.arguments()),
         )
         model, found = loaded
         require_all_weights(model, found, place)
+        if quantization is not None:
+            release_file(model)
         return model
 
 
-def _load_adapter(folder: Path, *, trust_remote_code: bool) -> nn.Module:
+def is_adapter(place: Place) -> bool:
+    """Whether it is the folder of an adapter."""
+    return place.local and (Path(place.name) / "adapter_config.json").exists()
+
+
+def _load_adapter(
+    folder: Path, trust_remote_code: bool, quantization: Quantization | None
+) -> nn.Module:
     if not (folder / "adapter_model.safetensors").exists():  # peft would unpickle a .bin instead
         raise BadModel(
             f"the adapter folder '{folder}' has no adapter_model.safetensors: weights are read from "
             "safetensors only; save the adapter again with a current peft"
         )
-    from peft import PeftModel  # 60 MB that most runs do not need
+    from collimate.engine.adapters import PeftModel  # late: most runs do not need it
 
-    base = _load(base_of(folder), trust_remote_code=trust_remote_code)
+    base = _load(base_of(folder), trust_remote_code, quantization)
+    prepare_import()
     place = Place(str(folder), local=True)
     with explaining_load("cannot load the adapter in", place), _quiet_peft():
         return PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
@@ -171,7 +207,7 @@ def add_lora(model: nn.Module, *, rank: int, alpha: int | None = None) -> nn.Mod
     if rank < 1:
         raise BadConfig(f"lora_rank must be at least 1, got {rank}")
     require_no_adapter(model)
-    from peft import LoraConfig, get_peft_model
+    from collimate.engine.adapters import LoraConfig, get_peft_model
 
     config = LoraConfig(
         r=rank,
@@ -180,6 +216,7 @@ def add_lora(model: nn.Module, *, rank: int, alpha: int | None = None) -> nn.Mod
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+    prepare_import()
     with _quiet_peft():
         return get_peft_model(model, config)
 

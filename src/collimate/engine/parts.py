@@ -15,6 +15,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -71,6 +72,12 @@ class Parts:
         """Whether a tensor has no rows to share out."""
         file, _ = self._where[key][0]
         return not file.get_slice(key).get_shape()
+
+    def kind(self, key: str) -> tuple[torch.Size, torch.dtype]:
+        """Shape of a tensor, all parts together, and its dtype."""
+        slices = [file.get_slice(key) for file, _ in self._where[key]]
+        rows, *others = zip(*(part.get_shape() for part in slices), strict=True)
+        return torch.Size([sum(rows), *(lengths[0] for lengths in others)]), slices[0][:0].dtype
 
     def whole(self, key: str) -> Tensor:
         """A tensor that no process had sharded."""

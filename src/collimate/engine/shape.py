@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from collimate.engine.load import base_of
+from collimate.engine.load import base_of, is_adapter
 from collimate.engine.model import causal_model
 from collimate.engine.place import place_of
 from collimate.engine.untrusted import explaining_load, load_config
@@ -24,7 +24,7 @@ def empty_model(model: str | Path, *, trust_remote_code: bool = False) -> PreTra
     or of no causal language model.
     """
     place = place_of(model)
-    if place.local and (Path(place.name) / "adapter_config.json").exists():
+    if is_adapter(place):
         place = base_of(Path(place.name))
     with explaining_load("cannot read the config of a causal language model in", place):
         config = load_config(place, trust_remote_code=trust_remote_code)

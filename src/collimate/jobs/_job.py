@@ -35,7 +35,7 @@ from collimate.jobs.identity import run_identity
 from collimate.jobs.prepare import Prepared
 from collimate.jobs.run import Run
 from collimate.jobs.settings import TrainSettings
-from collimate.optim import adamw, default_learning_rate
+from collimate.optim import OPTIMIZERS, default_learning_rate
 from collimate.report import FLAT_LINES, flat_loss
 
 
@@ -74,7 +74,7 @@ class Job:
             max_skipped_steps=options.max_skipped_steps,
         )
         self.every = options.checkpoint_every or math.ceil(steps / 5)
-        self.optimizer = adamw(
+        self.optimizer = OPTIMIZERS[options.optimizer](
             prepared.model, learning_rate=peak, weight_decay=options.weight_decay
         )
         self.recent: deque[Mapping[str, Any]] = deque(maxlen=FLAT_LINES)

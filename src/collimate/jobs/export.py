@@ -9,6 +9,7 @@ from typing import Any
 from collimate._checks import BadRun
 from collimate._files import is_inside
 from collimate.engine.load import load_model, load_tokenizer, quiet, save_model
+from collimate.engine.quantize import is_quantized
 
 
 def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
@@ -39,6 +40,11 @@ def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:
         return target
     quiet()
     model: Any = load_model(folder)
+    if is_quantized(model):
+        raise BadRun(
+            f"the base model of {folder} is quantised, and merging would round it once more: name the "
+            "plain one as base_model_name_or_path in adapter_config.json, or leave out --merge"
+        )
     save_model(model.merge_and_unload(), load_tokenizer(None, folder), target)
     return target
 

@@ -24,7 +24,8 @@ def run_identity(
 ) -> str:
     """Hex sha256 of objective, data, reference, model, plan and options.
 
-    A run continues to the same bits only where all of it is the same. max_skipped_steps is left out
+    A run continues to the same bits only where all of it is the same; what quantize does is in the
+    model's fingerprint. max_skipped_steps is left out
     on purpose: it says when a run gives up, and a run that gave up goes on with a larger one.
     """
     held_out = prepared.evaluation
@@ -42,6 +43,7 @@ def run_identity(
             options.dropout,
             options.lora_rank,
             options.lora_alpha,
+            options.optimizer,
         ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

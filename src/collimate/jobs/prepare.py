@@ -22,28 +22,32 @@ from collimate.engine.load import (
     AnyModel,
     Tokenizer,
     add_lora,
+    is_adapter,
     load_model,
     load_tokenizer,
     require_no_adapter,
 )
-from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.model import LogProbModel, causal_model, has_adapter
 from collimate.engine.objective import (
     couples_batch,
     initial_states,
     needs_reference,
     objective_value,
 )
+from collimate.engine.place import place_of
 from collimate.engine.processes import Processes
+from collimate.engine.quantize import Quantization, compute_dtype, is_quantized
 from collimate.engine.runtime import Runtime
 from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
-from collimate.engine.sizes import run_sizes
+from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import stand_in
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
 from collimate.jobs.reference import Frozen, Reference, reference_columns
 from collimate.jobs.settings import TrainSettings
+from collimate.optim import require_adamw_8bit
 from collimate.signals import log_prob
 
 _TRIED = 4  # rows that an objective is computed on before anything long begins
@@ -102,10 +106,23 @@ def prepare(
     console.enabled = console.enabled and runtime.processes.is_main
     if settings.dropout and runtime.processes.count > 1:
         raise BadConfig("several processes would drop the same units: leave out dropout")
+    quantization = Quantization.of(
+        settings.quantize, precision=settings.precision, device=runtime.device
+    )
+    if quantization is not None:
+        if not isinstance(model, nn.Module) and not is_adapter(place_of(model)):
+            _require_adapter(settings)
+        quantization.require_runs()
+    if settings.optimizer == "adamw_8bit":
+        require_adamw_8bit(runtime.device.type)
     with phases.phase("load"):
         tokens = load_tokenizer(tokenizer, model, trust_remote_code=settings.trust_remote_code)
-        policy = load_model(model, trust_remote_code=settings.trust_remote_code)
+        policy = load_model(
+            model, trust_remote_code=settings.trust_remote_code, quantization=quantization
+        )
         _require_float32(policy, settings)
+        if is_quantized(policy) and not has_adapter(policy):
+            _require_adapter(settings)
         if settings.lora_rank is not None:
             require_no_adapter(policy)
         policy.to(runtime.device)
@@ -190,7 +207,7 @@ def prepare(
         reference=column,
         sizes=sizes,
         budget=budget,
-        exact=causal_model(policy).dtype in (torch.float32, torch.float64),
+        exact=compute_dtype(policy) in (torch.float32, torch.float64),
     )
 
 
@@ -241,11 +258,25 @@ def _sizes(
     trained = policy
     if settings.lora_rank is not None:
         trained = add_lora(outline(policy), rank=settings.lora_rank, alpha=settings.lora_alpha)
-    return run_sizes(
+    sizes = run_sizes(
         trained,
         tokens=max(longest, settings.tokens_per_micro_batch),
         recompute=recompute,
+        optimizer=settings.optimizer,
     )
+    if settings.lora_rank is None:
+        return sizes
+    # The outline is of plain layers, the policy perhaps of 4-bit ones; of an adapter each weight has
+    # its gradient.
+    return {**sizes, "weights": weight_bytes(policy) + sizes["gradients"]}
+
+
+def _require_adapter(settings: TrainSettings) -> None:
+    if settings.lora_rank is None:
+        raise BadConfig(
+            "a quantised model cannot be trained itself, only an adapter over it: give lora_rank "
+            "(--lora-rank 8)"
+        )
 
 
 def _require_float32(model: nn.Module, settings: TrainSettings) -> None:

@@ -15,6 +15,7 @@ from collimate.compose import Objective
 from collimate.data import Loaded
 from collimate.engine.load import name_of
 from collimate.engine.model import causal_model
+from collimate.engine.quantize import entries, quantization_of
 from collimate.engine.run_folder import RunFolder
 from collimate.jobs.prepare import Prepared
 from collimate.jobs.settings import TrainSettings
@@ -34,6 +35,10 @@ def first_record(
     """
     causal = causal_model(prepared.model)
     reference = prepared.reference
+    quantization = quantization_of(prepared.model)
+    packages = ["collimate", "torch", "transformers", "accelerate"]
+    if quantization is not None or settings.optimizer == "adamw_8bit":
+        packages.append("bitsandbytes")
     return {
         "kind": "train",
         "name": folder.path.name,
@@ -52,9 +57,7 @@ def first_record(
             **settings.to_json(),
         },
         "versions": {
-            **{
-                name: version(name) for name in ("collimate", "torch", "transformers", "accelerate")
-            },
+            **{name: version(name) for name in packages},
             "python": platform.python_version(),
         },
         "machine": {
@@ -67,8 +70,9 @@ def first_record(
         "model": {
             "path": name_of(inputs["model"]),
             "architecture": type(causal).__name__,
-            "parameters": sum(p.numel() for p in prepared.model.parameters()),
+            "parameters": sum(map(entries, prepared.model.parameters())),
             "trainable": sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
+            "quantization": quantization,
             "layout": prepared.check.layout,
             "layout_reason": prepared.check.reason,
             "check": {

@@ -17,6 +17,7 @@ from collimate.engine.evaluate import Rows, log_probs
 from collimate.engine.load import AnyModel, Tokenizer, load_model, load_tokenizer, quiet
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
+from collimate.engine.quantize import Quantization
 from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.jobs._console import Console
@@ -90,7 +91,14 @@ def score(
     runtime = Runtime(device=options.device, precision=options.precision)
     console = Console(enabled=options.progress and runtime.processes.is_main)
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
-    policy = load_model(model, trust_remote_code=options.trust_remote_code)
+    quantization = Quantization.of(
+        options.quantize, precision=options.precision, device=runtime.device
+    )
+    if quantization is not None:
+        quantization.require_runs()
+    policy = load_model(
+        model, trust_remote_code=options.trust_remote_code, quantization=quantization
+    )
     loaded = load_examples(data, tokens, policy, **options.of_data())
     if runtime.processes.is_main:
         _say_what_is_missing(loaded)

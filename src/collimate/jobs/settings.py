@@ -16,6 +16,7 @@ SCORE_SETTINGS = (
     *_DATA,
     "precision",
     "device",
+    "quantize",
     "tokens_per_micro_batch",
     "trust_remote_code",
     "progress",
@@ -38,10 +39,11 @@ class TrainSettings:
     """How a run trains. Errors: BadConfig for a value outside its domain.
 
     Amount: epochs (passes over the data) or max_steps; batch_size examples per step. Optimiser:
-    AdamW with learning_rate (None: by the model's width), schedule after a warmup share of
-    the steps, weight_decay, max_gradient_norm; steps without a finite loss and gradient are skipped,
-    max_skipped_steps of them in all. Model: precision (fp32, or bf16 autocast over
-    float32 weights), device, dropout, lora_rank and lora_alpha. Data: format of a file whose name
+    AdamW (adamw_8bit: moments of a byte each) with learning_rate (None: by the model's width),
+    schedule after a warmup share of the steps, weight_decay, max_gradient_norm; steps without a
+    finite loss and gradient are skipped, max_skipped_steps of them in all. Model: precision (fp32, or
+    bf16 autocast over float32 weights), device, dropout, lora_rank and lora_alpha, quantize (linear
+    layers of the base model to 4 bits, under an adapter). Data: format of a file whose name
     does not say it, limit to the first rows; max_prompt keeps the end of a prompt, max_answer
     refuses longer answers unless truncate_answers, on_bad_row stops or skips. Run: seed, log_every,
     evaluate_every and checkpoint_every in steps (None: evaluate before and after, checkpoint five
@@ -59,6 +61,7 @@ class TrainSettings:
     batch_size: int = 32
     format: Literal["auto", "jsonl", "json", "csv", "parquet"] = "auto"
     limit: int | None = None
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     learning_rate: float | None = None
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup: float = 0.1
@@ -70,6 +73,7 @@ class TrainSettings:
     dropout: bool = False
     lora_rank: int | None = None
     lora_alpha: int | None = None
+    quantize: Literal["nf4"] | None = None
     max_prompt: int | None = None
     max_answer: int | None = None
     truncate_answers: bool = False
@@ -126,6 +130,12 @@ class TrainSettings:
             raise BadConfig("truncate_answers needs max_answer: give the length to cut answers to")
         for name, choices in _choices().items():
             _one_of(name, getattr(self, name), choices)
+        packed = self.quantize or (self.optimizer == "adamw_8bit" and self.optimizer)
+        if self.parallel == "fsdp2" and packed:
+            raise BadConfig(
+                f"parallel fsdp2 shards tensors by rows, which those of {packed} do not have: use ddp, "
+                "or leave it out"
+            )
         if isinstance(self.trackers, str) or not all(isinstance(t, str) for t in self.trackers):
             raise BadConfig(f"trackers must be a list of names, got {self.trackers!r}")
         if not isinstance(self.cache, str | Path | None):
@@ -158,8 +168,16 @@ def settings_from(values: Mapping[str, Any], *names: str) -> TrainSettings:
 def _choices() -> Mapping[str, tuple[Any, ...]]:
     """What each setting that is a choice, or on or off, may be."""
     hints = get_type_hints(TrainSettings)
-    literal = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    literal = {name: words for name, hint in hints.items() if (words := _words(hint))}
     return {**literal, **{name: (True, False) for name, hint in hints.items() if hint is bool}}
+
+
+def _words(hint: Any) -> tuple[Any, ...]:
+    """What a Literal may be, and None where it may be left out; nothing of any other hint."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    words = [word for part in get_args(hint) for word in _words(part)]
+    return (*words, None) if words and type(None) in get_args(hint) else ()
 
 
 def _count(name: str, value: Any, *, least: int) -> None:
@@ -168,8 +186,8 @@ def _count(name: str, value: Any, *, least: int) -> None:
 
 
 def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if value not in known or type(value) is not type(known[0]):  # 1 == True
-        words = [str(word) for word in known]
+    if value not in known or type(value) not in map(type, known):  # 1 == True
+        words = [str(word) for word in known if word is not None]
         raise BadConfig(
             f"{name} must be one of {', '.join(words)}, got {value!r}{nearest(str(value), words)}"
         )

@@ -74,6 +74,8 @@ def train(
     options = settings_from(settings)
     if options.report:
         require_extra("plotly", "report")
+    if options.quantize is not None or options.optimizer == "adamw_8bit":
+        require_extra("bitsandbytes", "quantize")
     objective = Objective.of(_method(method))
     _require_served(objective)
     if options.evaluate_every is not None and evaluation is None:

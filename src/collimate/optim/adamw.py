@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,12 +15,17 @@ def adamw(
 
     Source: loshchilov:19. The fused kernel is used where the device has one.
     """
+    groups = parameter_groups(model, weight_decay)
+    trainable = [parameter for group in groups for parameter in group["params"]]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trainable)
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=fused)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The trainable parameters: matrices with weight decay, vectors without."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
     ]
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trainable)
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=learning_rate, fused=fused
-    )
+    return [group for group in groups if group["params"]]
