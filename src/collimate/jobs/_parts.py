@@ -82,11 +82,12 @@ class PartsFolder:
     def _part(self, number: int) -> Path:
         return self.path / "parts" / f"{number:08d}"
 
-    def _identity(self) -> Any:
+    def _identity(self) -> dict[str, Any] | None:
         """None before anything was done; what cannot be read is nobody's."""
         try:
-            return json.loads((self.path / "identity.json").read_text(encoding="utf-8"))
+            found = json.loads((self.path / "identity.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except ValueError:
             return {}
+        return found if isinstance(found, dict) else {}

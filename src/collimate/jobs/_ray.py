@@ -87,7 +87,11 @@ def connected(address: str | None) -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
-        options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+        options: dict[str, Any] = {
+            "address": "local",  # even where RAY_ADDRESS names a cluster
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE,
+        }
         if address is not None:
             options = {"address": address}
         try:

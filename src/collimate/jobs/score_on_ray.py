@@ -141,6 +141,8 @@ def score_on_ray(
             for number in cut.filled - parts.done():
                 parts.add(number, b"")
         done = parts.done()
+        for number in done:
+            parts.block(number).unlink(missing_ok=True)
         left = {n: parts.block(n) for n in range(len(cut.rows)) if n not in done}
         kept = sum(cut.rows[number] for number in done)
         with console.bar("scoring", total=sum(cut.rows), done=kept) as bar:
@@ -193,15 +195,14 @@ def cut_blocks(
 ) -> Cut:
     """Write a stream of rows to the folder's blocks and its bad rows beside them; one block in memory."""
     cut, digest, examples = Cut(), hashlib.sha256(), list[Example]()
-    done, size = parts.done(), block_rows or BLOCK_ROWS
+    size = block_rows or BLOCK_ROWS
 
     def close() -> None:
         number, block = len(cut.rows), block_bytes(examples)
         digest.update(block)
         if filled and all(sequence_key(e, a) in filled for e in examples for a in e.answers):
             cut.filled.add(number)
-        if number not in done:
-            write_atomically(parts.block(number), block)
+        write_atomically(parts.block(number), block)  # whether it is done is known at the end
         cut.rows.append(len(examples))
         bar.advance(len(examples))
         examples.clear()
