@@ -18,9 +18,10 @@ import collimate
 from collimate._checks import BadRun
 from collimate.jobs import _ray
 from collimate.jobs._ray import ATTEMPTS, Pool, _Worker
-from collimate.jobs._scorer import ScoredBlock
+from collimate.jobs._scorer import ScoredBlock, ScorerSettings, Surveyed
 from collimate.jobs.score import line
 from collimate.jobs.score_on_ray import parts_beside
+from collimate.jobs.settings import TrainSettings
 from tests.cli.tiny import pairs, save_tiny, write_rows
 from tests.jobs.test_score_on_ray import read, require_close
 
@@ -54,26 +55,21 @@ def expected(place: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def begin(place: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `collimate score --engine ray` with a group of processes of its own, which ends with the test."""
+    """Start `collimate score --engine ray`; it and all its processes end with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*more: str) -> subprocess.Popen[str]:
-        command = ["-m", "collimate", "score", "--model", str(place / "model"), "--engine", "ray"]
+        words = ["-m", "collimate", "score", "--model", str(place / "model"), "--engine", "ray"]
         data = ["--data", str(place / "pairs.jsonl"), "--on-bad-row", "skip", "--device", "cpu"]
         environment = {**os.environ, "COLLIMATE_CACHE": str(tmp_path / "cache")}
         environment["PYTHONPATH"] = str(Path(collimate.__file__).parents[1])
-        started.append(
-            subprocess.Popen(
-                [sys.executable, *command, *data, *more],
-                cwd=tmp_path,
-                env=environment,
-                text=True,
-                start_new_session=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )  # fmt: skip
-        )
-        return started[-1]
+        command = subprocess.Popen(
+            [sys.executable, *words, *data, *more],
+            cwd=tmp_path, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        started.append(command)
+        return command
 
     yield start
     for one in started:
@@ -189,9 +185,12 @@ def test_a_block_that_kills_every_worker_ends_the_command(
     for number, path in blocks.items():
         path.write_bytes(b"deadly" if number == 1 else b"good")
     monkeypatch.setattr(_ray, "_Worker", Worker)
-    pool, done = Pool(workers=1, cores=1, gpus=0), list[int]()
-    given: Any = (blocks, None, None, None, pool)
+    pool = Pool(workers=1, cores=1, gpus=0)
+    model = Surveyed(
+        name="none", context=None, vocabulary=1, end_ids=frozenset(), shared=True, fingerprint="",
+        description={},
+    )  # fmt: skip
+    options = TrainSettings()
+    settings = ScorerSettings(options=options, threads=1, tokens=False, segments=False)
     with _ray.connected(None), pytest.raises(BadRun, match=f"has killed {ATTEMPTS} workers"):
-        for block in _ray.scored(*given):
-            done.append(block.number)
-    assert 1 not in done
+        list(_ray.scored(blocks, model, None, settings, pool))
