@@ -475,6 +475,24 @@ FLAGS = [
         }.items()
         for flag in flags
     ),
+    bad("score by another engine", _score("--engine", "rya"), "local, ray", "did you mean 'ray'?"),
+    bad("score on Ray to nowhere", _score("--engine", "ray"), "--out", "--fill-cache"),
+    bad("score on Ray with no worker", _score("--engine", "ray", "--out", "s.jsonl", "--workers", 0),
+        "workers", "at least 1"),
+    bad("score on Ray through a client",
+        _score("--engine", "ray", "--out", "s.jsonl", "--ray-address", "ray://a:1"), "host:port"),
+    bad("score on Ray over a file", lambda place: _score(
+        "--engine", "ray", "--out", place.write("s.jsonl", "mine"))(place), "--force"),
+    bad("score on Ray with training's settings", lambda place: [
+        *_score("--engine", "ray", "--out", "s.jsonl")(place), "--config",
+        place.write("s.toml", "seed = 1\n")], "unknown key 'seed'"),
+    bad("score at an address without Ray", _score("--ray-address", "a:1"), "--engine ray"),
+    bad("score with workers without Ray", _score("--workers", 2), "--engine ray"),
+    bad("score with workers that are no number", _score("--workers", "two"), "--workers", "two"),
+    bad("score with a cache not to fill", _score("--cache", "c"), "--fill-cache"),
+    bad("score that fills the cache with two models", lambda place: _score(
+        "--fill-cache", "--cache", "c", "--reference", place.tiny / "other")(place), "one model"),
+    bad("score that fills the cache token by token", _score("--fill-cache", "--tokens"), "--out"),
     bad("score without data", lambda place: ["score", "--model", place.tiny / "model"], "--data"),
     bad("score without a tokenizer", _score("--tokenizer", "nowhere"), "nowhere"),
     bad("score with max prompt 0", _score("--max-prompt", 0), "max_prompt", "at least 1"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
     from collimate.jobs.export import export
     from collimate.jobs.run import Run
     from collimate.jobs.score import score
+    from collimate.jobs.score_on_ray import score_on_ray
     from collimate.jobs.train import train
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "train": "collimate.jobs.train",
     "score": "collimate.jobs.score",
+    "score_on_ray": "collimate.jobs.score_on_ray",
     "export": "collimate.jobs.export",
     "check": "collimate.jobs.check",
     "demo": "collimate.jobs.demo",
@@ -63,6 +65,7 @@ __all__ = [
     "margins",
     "methods",
     "score",
+    "score_on_ray",
     "tradeoffs",
     "train",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write a file, piece by piece if need be, so that a reader sees the old content or the new.
 
     One writer at a time; a link in its place is replaced, never written through. Errors: OSError,
     with the old content still there.
@@ -16,7 +16,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     write_then_name(path.with_name(f".{path.name}.partial"), data, lambda: path)
 
 
-def write_then_name(partial: Path, data: bytes, name: Callable[[], Path]) -> Path:
+def write_then_name(partial: Path, data: bytes | Iterable[bytes], name: Callable[[], Path]) -> Path:
     """Write `partial`, and rename it to `name()` once its bytes are on the disk.
 
     Writers that give their partial files names of their own need not know of each other.
@@ -25,7 +25,7 @@ def write_then_name(partial: Path, data: bytes, name: Callable[[], Path]) -> Pat
     try:
         partial.unlink(missing_ok=True)
         with partial.open("xb") as file:
-            file.write(data)
+            file.writelines((data,) if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         return partial.replace(name())

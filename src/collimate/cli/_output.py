@@ -18,6 +18,11 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_alone() -> bool:
+    """Whether torchrun or accelerate started no other process."""
+    return os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def write(text: str) -> None:
     """One text and a line break on standard output, by the main process.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from collimate._checks import BadConfig, BadModel, require_extra
+from collimate._checks import BadConfig, nearest, require_extra
 from collimate._files import write_atomically
 from collimate.cli._config import OPTIONS, keys, read_values
-from collimate.cli._output import is_main, write
+from collimate.cli._output import is_alone, is_main, write
 from collimate.cli._settings import flags, require, settings, signature
 from collimate.cli.train import PACKAGES
+from collimate.engine.cache import default_cache
 from collimate.jobs.settings import SCORE_SETTINGS, settings_from
 
 _PLACES = ("model", "data", "tokenizer", "reference", "out")
@@ -28,7 +28,27 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "out": (str, typer.Option("--out", metavar="FILE.jsonl", help="unset: standard output")),
     "force": (bool, typer.Option("--force", help="replace --out if it is there")),
     "tokens": (bool, typer.Option("--tokens", help="add the log-prob and weight of each token")),
+    "fill_cache": (
+        bool,
+        typer.Option("--fill-cache", help="keep the log-probs for runs with this reference"),
+    ),
+    "cache": (str, typer.Option("--cache", metavar="DIR", help="that --fill-cache fills")),
+    "engine": (
+        str,
+        typer.Option(
+            "--engine", metavar="local|ray", help="ray: data larger than memory [default: local]"
+        ),
+    ),
+    "ray_address": (
+        str,
+        typer.Option("--ray-address", metavar="HOST:PORT", help="a cluster; unset: this machine"),
+    ),
+    "workers": (
+        int,
+        typer.Option("--workers", metavar="INTEGER", help="unset: one per GPU, or per machine"),
+    ),
 }
+_ENGINES = ("local", "ray")
 
 
 def command(**given: Any) -> None:
@@ -40,65 +60,86 @@ def command(**given: Any) -> None:
     user says within an answer of several turns does not count. With --reference: chosen_log_ratio,
     rejected_log_ratio. With --tokens: chosen_log_probs, rejected_log_probs, chosen_weights,
     rejected_weights, and the log-probs of the reference. Rows that --on-bad-row skip leaves out of
-    OUT.jsonl are in OUT.bad_rows.jsonl.
+    OUT.jsonl are in OUT.bad_rows.jsonl. With --fill-cache scores are written to --out only.
+
+    --engine ray streams the data, shares it out among --workers on this machine or on the cluster
+    at --ray-address, whose machines must be able to read the model by the same path, and goes on
+    where it was killed when the same command is given again (docs/scoring.md).
     """
-    own = {**keys("text", *_PLACES), **keys("flag", "force", "tokens")}
+    own = {
+        **keys("text", *_PLACES, "cache", "engine", "ray_address"),
+        **keys("flag", "force", "tokens", "fill_cache"),
+        **keys("whole", "workers"),
+    }
     kinds = {**own, **settings(*SCORE_SETTINGS)}
     values = {**read_values(given["config"], kinds), **flags(given, kinds)}
     require("score", values, "model", "data")
-    out, force, tokens = (values.pop(name, None) for name in ("out", "force", "tokens"))
     settings_from({name: values[name] for name in SCORE_SETTINGS if name in values})
+    _require_sense(values)
+    on_ray = values.pop("engine", "local") == "ray"
+    out, force = values.pop("out", None), bool(values.pop("force", False))
+    if values.pop("fill_cache", False):
+        values["cache"] = Path(values.get("cache") or default_cache())
     if out is not None:
         out = Path(out)
         values["bad_rows"] = out.with_name(f"{out.stem}.bad_rows.jsonl")
-        _require_place(out, values["bad_rows"], force=bool(force))
+        _require_place(out, values["bad_rows"], force=force, on_ray=on_ray)
     for package in PACKAGES:
         require_extra(package, "train")
+    arguments = {"progress": True, **values}
+    (_score_on_ray if on_ray else _score)(arguments, out, force=force)
 
-    from collimate.jobs.score import score
 
-    arguments: Any = {"progress": True, **values}
+def _score(arguments: dict[str, Any], out: Path | None, *, force: bool) -> None:
+    from collimate.jobs.score import line, score
+
+    del force  # what is in the way has been found before
+    tokens = bool(arguments.pop("tokens", False))
     rows = score(**arguments)
-    text = "\n".join(json.dumps(line(row, tokens=bool(tokens))) for row in rows)
+    text = "\n".join(json.dumps(line(row, tokens=tokens)) for row in rows)
     if out is None:
-        write(text)
+        write(str(arguments["cache"]) if "cache" in arguments else text)
     elif is_main():
         write_atomically(out, (text + "\n").encode())
         write(str(out))
 
 
-def line(row: Any, *, tokens: bool) -> dict[str, Any]:
-    """The JSON object of one scored row. Errors: BadModel if a number in it is not finite."""
-    sums = dict(zip(_NAMES, row.sums(row.answers), strict=True))
-    found: dict[str, Any] = {"row": row.row, **sums}
-    for name, weights in zip(_NAMES, row.weights, strict=True):
-        found[f"{name}_tokens"] = int((weights > 0).sum())
-    if row.reference is not None:
-        for name, other in zip(_NAMES, row.sums(row.reference), strict=True):
-            found[f"{name}_log_ratio"] = sums[name] - other
-    if tokens:
-        columns = {"log_probs": row.answers, "weights": row.weights}
-        if row.reference is not None:
-            columns["reference_log_probs"] = row.reference
-        for what, column in columns.items():
-            for name, values in zip(_NAMES, column, strict=True):
-                found[f"{name}_{what}"] = values.tolist()
-    if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
-        raise BadModel(
-            f"row {row.row}: the model gives an answer a log-probability that is not finite, got "
-            f"{found}; its weights hold NaN or infinity, or its precision is too low"
+def _score_on_ray(arguments: dict[str, Any], out: Path | None, *, force: bool) -> None:
+    from collimate.jobs.score_on_ray import score_on_ray
+
+    address = arguments.pop("ray_address", None)
+    score_on_ray(out=out, force=force, address=address, **arguments)
+    write(str(out or arguments["cache"]))
+
+
+def _require_sense(values: Mapping[str, Any]) -> None:
+    """Errors: BadConfig for options that mean nothing together."""
+    engine = values.get("engine", "local")
+    if engine not in _ENGINES:
+        raise BadConfig(
+            f"--engine must be one of {', '.join(_ENGINES)}, got '{engine}'{nearest(engine, _ENGINES)}"
         )
-    return found
+    if engine == "local":
+        for name, flag in (("ray_address", "--ray-address"), ("workers", "--workers")):
+            if name in values:
+                raise BadConfig(f"{flag} needs --engine ray: add it, or leave {flag} out")
+    elif not is_alone():
+        raise BadConfig(
+            "--engine ray starts its own workers: give the command once, not by torchrun or accelerate"
+        )
+    if "cache" in values and not values.get("fill_cache"):
+        raise BadConfig("--cache names what --fill-cache fills: add it, or leave --cache out")
+    if values.get("fill_cache") and values.get("tokens") and "out" not in values:
+        raise BadConfig("--tokens adds to --out: name a file, or leave --tokens out")
 
 
-_NAMES = ("chosen", "rejected")
-
-
-def _require_place(out: Path, bad_rows: Path, *, force: bool) -> None:
+def _require_place(out: Path, bad_rows: Path, *, force: bool, on_ray: bool) -> None:
     if out.is_dir():
         raise BadConfig(f"--out must be a file, but {out} is a folder: name a file in it")
     for path in (out, bad_rows):
-        if path.exists() and not force:
+        # A command that was killed at its very end left the bad rows, and its parts.
+        ours = on_ray and path == bad_rows and out.with_name(f"{out.name}.parts").exists()
+        if path.exists() and not force and not ours:
             raise BadConfig(f"{path} exists: name another file, or replace it with --force")
     if not out.parent.is_dir():
         raise BadConfig(f"--out {out}: the folder {out.parent} does not exist; create it first")

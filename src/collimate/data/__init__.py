@@ -15,6 +15,7 @@ from collimate.data.formats import Format as Format
 from collimate.data.limits import Limits as Limits
 from collimate.data.load import Loaded as Loaded
 from collimate.data.load import load_data as load_data
+from collimate.data.load import stream_data as stream_data
 from collimate.data.row import Row as Row
 from collimate.data.source import FORMATS as FORMATS
 from collimate.data.source import read_rows as read_rows
@@ -38,4 +39,5 @@ __all__ = [
     "encode",
     "load_data",
     "read_rows",
+    "stream_data",
 ]

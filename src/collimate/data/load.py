@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -69,42 +70,83 @@ def load_data(
     >>> loaded.facts.used, loaded.facts.skipped
     (1, {'empty answer': 1})
     """
+    tally = Tally()
+    examples: list[Example] = []
+    records: list[dict[str, object]] = []
+    entries = stream_data(
+        source,
+        tokenizer,
+        kind=kind,
+        limits=limits,
+        end_ids=end_ids,
+        format=format,
+        name=name,
+        limit=limit,
+        on_bad_row=on_bad_row,
+    )
+    for entry in _reporting(entries, progress):
+        if isinstance(entry, BadRow):
+            tally.skip(entry)
+            records.append(entry.record())
+        else:
+            tally.add(entry)
+            examples.append(entry.example)
+    kept = set(tally.kept_columns())
+    if kept != tally.columns.keys():
+        examples = [_with_columns(example, kept) for example in examples]
+    facts = tally.facts(file=name or source_name(source), hash=content_hash(examples))
+    return Loaded(examples=tuple(examples), facts=facts, bad_rows=tuple(records))
+
+
+def stream_data(
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    kind: Kind = "preference",
+    limits: Limits | None = None,
+    end_ids: int | Iterable[int] | None = None,
+    format: str = "auto",
+    name: str | None = None,
+    limit: int | None = None,
+    on_bad_row: str = "stop",
+) -> Iterator[Encoded | BadRow]:
+    """What `load_data` loads, one entry at a time, and nothing kept: each example, each skipped row.
+
+    Arguments and errors are those of `load_data`; what only the last row can show (every row is
+    bad, every weight is 0) is raised after it.
+    """
     if limit is not None and limit < 1:
         raise BadConfig(f"limit must be a whole number above 0, or None, got {limit!r}")
     if on_bad_row not in ON_BAD_ROW:
         hint = nearest(str(on_bad_row), ON_BAD_ROW)
         raise BadConfig(f"on_bad_row must be 'stop' or 'skip', got {on_bad_row!r}{hint}")
     file = name or source_name(source)
-    tally = Tally()
-    examples: list[Example] = []
-    records: list[dict[str, object]] = []
+    skipped = Counter[str]()
+    first: BadRow | None = None
+    used, weights = 0, set[bool]()
     rows = islice(read_entries(source, format=format, name=name), limit)
-    entries = encode(rows, tokenizer, kind=kind, limits=limits, end_ids=end_ids)
-    for entry in _reporting(entries, progress):
+    for entry in encode(rows, tokenizer, kind=kind, limits=limits, end_ids=end_ids):
         if isinstance(entry, BadRow):
             if on_bad_row == "stop":
                 raise _with_way_out(entry)
-            tally.skip(entry)
-            records.append(entry.record())
+            first = first or entry
+            skipped[entry.reason.value] += 1
         else:
-            tally.add(entry)
-            examples.append(entry.example)
-    if not examples:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in tally.skipped.items())
+            used += 1
+            if "weight" in entry.example.columns:  # of every row or of none: `check_known`
+                weights.add(entry.example.columns["weight"] > 0)
+        yield entry
+    if first is not None and not used:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in skipped.items())
         raise BadData(
-            f"{file}: expected at least one good row, got {len(records)} bad ones "
-            f"({reasons}); the first: {records[0]['message']}"
+            f"{file}: expected at least one good row, got {skipped.total()} bad ones "
+            f"({reasons}); the first: {first}"
         )
-    kept = set(tally.kept_columns())
-    if kept != tally.columns.keys():
-        examples = [_with_columns(example, kept) for example in examples]
-    if "weight" in kept and not any(example.columns["weight"] for example in examples):
+    if weights == {False}:
         raise BadData(
             f"{file}, field 'weight': expected a weight above 0 in at least one row, got 0 in "
             "all: nothing would be trained on; give weights or remove the column"
         )
-    facts = tally.facts(file=file, hash=content_hash(examples))
-    return Loaded(examples=tuple(examples), facts=facts, bad_rows=tuple(records))
 
 
 def _reporting(

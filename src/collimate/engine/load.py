@@ -241,8 +241,13 @@ def name_of(thing: object) -> str:
 
 def end_ids(model: nn.Module, tokenizer: Tokenizer) -> frozenset[int]:
     """Every id that ends a sequence: the tokenizer's and all of the generation config's."""
+    return generation_end_ids(model) | _ids(tokenizer.eos_token_id)
+
+
+def generation_end_ids(model: nn.Module) -> frozenset[int]:
+    """Every id that ends a sequence by the model's generation config."""
     generation = getattr(causal_model(model), "generation_config", None)
-    return _ids(getattr(generation, "eos_token_id", None)) | _ids(tokenizer.eos_token_id)
+    return _ids(getattr(generation, "eos_token_id", None))
 
 
 def _ids(value: Any) -> frozenset[int]:

@@ -21,6 +21,29 @@ SEGMENT_BYTES = 4 * 2**20
 KEY_BYTES = 32
 
 
+def segment_bytes(rows: Mapping[bytes, np.ndarray]) -> bytes:
+    """Float32 rows by key as the content of one segment."""
+    return safetensors.numpy.save(
+        {
+            "key": np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), KEY_BYTES),
+            "length": np.array([len(row) for row in rows.values()], dtype=np.int64),
+            "log_prob": np.concatenate(list(rows.values())),
+        },
+        metadata={"schema_version": str(SCHEMA_VERSION)},
+    )
+
+
+def keys_in(folder: Path) -> set[bytes]:
+    """The key of every row that can be read in the folder of a model. Errors: OSError."""
+    found: set[bytes] = set()
+    for path in segments_in(folder):
+        data = path.read_bytes()
+        if state_of(path, data) == "whole":
+            keys = safetensors.numpy.load(data)["key"].tobytes()
+            found.update(keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
+    return found
+
+
 class LogProbStore:
     """Rows of float32 log-probs (nats, one per answer token) by `sequence_key`, for one model.
 
@@ -113,15 +136,7 @@ class LogProbStore:
                     self.segments.add(path)
 
     def _write(self, rows: Mapping[bytes, np.ndarray]) -> Path:
-        data = safetensors.numpy.save(
-            {
-                "key": np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), KEY_BYTES),
-                "length": np.array([len(row) for row in rows.values()], dtype=np.int64),
-                "log_prob": np.concatenate(list(rows.values())),
-            },
-            metadata={"schema_version": str(SCHEMA_VERSION)},
-        )
-        return write_segment(self.folder, data)
+        return write_segment(self.folder, segment_bytes(rows))
 
     def _read(self, path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
         try:

@@ -69,7 +69,7 @@ def reference_columns(
     examples = [example for part in parts for example in part]
     keys = {sequence_key(example, answer) for example in examples for answer in example.answers}
     if reference is None:
-        engine, store = policy.engine, _store(root, policy, keys, settings)
+        engine, store = policy.engine, store_for(root, policy, keys, settings)
     else:
         engine, store = _other(root, reference, examples, keys, settings, runtime)
     for path in store.torn:
@@ -128,7 +128,7 @@ def _other(
             model, layout=layout, precision=settings.precision, weights=weights
         )
         frozen = Frozen(given=reference, engine=engine, fingerprint=fingerprint)
-        store = _store(root, frozen, keys, settings)
+        store = store_for(root, frozen, keys, settings)
         if not runtime.processes.any(len(store) < len(keys)):
             return engine, store
         found[shared] = engine, store
@@ -137,20 +137,23 @@ def _other(
     return found[check.shared]
 
 
-def _store(
+def store_for(
     root: Path, frozen: Frozen, keys: AbstractSet[bytes], settings: TrainSettings
 ) -> LogProbStore:
+    """The rows of a model in the cache `root`, those of `keys` in memory."""
     return LogProbStore(
-        root,
-        frozen.fingerprint,
-        keys=keys,
-        description={
-            "model": name_of(frozen.given),
-            "architecture": type(causal_model(frozen.engine.model)).__name__,
-            "layout": LAYOUTS[frozen.engine.shared],
-            "precision": settings.precision,
-        },
+        root, frozen.fingerprint, keys=keys, description=description_of(frozen, settings)
     )
+
+
+def description_of(frozen: Frozen, settings: TrainSettings) -> dict[str, str]:
+    """What a person knows a cached model by."""
+    return {
+        "model": name_of(frozen.given),
+        "architecture": type(causal_model(frozen.engine.model)).__name__,
+        "layout": LAYOUTS[frozen.engine.shared],
+        "precision": settings.precision,
+    }
 
 
 def _keep_within(root: Path, gigabytes: float, store: LogProbStore, console: Console) -> None:

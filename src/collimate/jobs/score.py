@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import nn
 
-from collimate._checks import BadComposition
-from collimate.data import Loaded
+from collimate._checks import BadComposition, BadConfig, BadModel
 from collimate.engine.check import check_layout, require_readable
-from collimate.engine.evaluate import Rows, log_probs
+from collimate.engine.evaluate import Rows, log_probs, stored_log_probs
+from collimate.engine.fingerprint import model_fingerprint, sequence_key
 from collimate.engine.load import AnyModel, Tokenizer, load_model, load_tokenizer, quiet
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
@@ -22,6 +24,7 @@ from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
+from collimate.jobs.reference import Frozen, store_for
 from collimate.jobs.settings import SCORE_SETTINGS, settings_from
 
 
@@ -73,6 +76,7 @@ def score(
     reference: AnyModel | None = None,
     *,
     bad_rows: str | Path | None = None,
+    cache: str | Path | None = None,
     **settings: Any,
 ) -> list[ScoredRow]:
     """Per-token log-probs of every answer under `model` (and `reference`), in the order of the data.
@@ -81,12 +85,15 @@ def score(
 
     model, data, tokenizer, reference: as `collimate.train` takes them. bad_rows: a file for the
     rows that `on_bad_row="skip"` leaves out, one JSON object each (file, row, field, reason,
-    message); not there afterwards if there is none. settings: those of `TrainSettings` that are in
-    `SCORE_SETTINGS`; progress is off.
+    message); not there afterwards if there is none. cache: a folder of reference log-probs
+    (docs/cache.md): the model's are read from it where they are there, and added where not, so
+    that `train` with this model as its reference computes none. settings: those of `TrainSettings`
+    that are in `SCORE_SETTINGS`; progress is off.
 
     Returns one `ScoredRow` per usable row. Errors: BadData, BadModel, BadConfig, OutOfMemory.
     """
     options = settings_from({"progress": False, **settings}, *SCORE_SETTINGS)
+    require_one_model(reference, cache)
     quiet()
     runtime = Runtime(device=options.device, precision=options.precision)
     console = Console(enabled=options.progress and runtime.processes.is_main)
@@ -101,22 +108,38 @@ def score(
     )
     loaded = load_examples(data, tokens, policy, **options.of_data())
     if runtime.processes.is_main:
-        _say_what_is_missing(loaded)
+        say_what_is_missing(
+            loaded.facts.skipped,
+            answers_truncated=loaded.facts.answers_truncated,
+            prompts_truncated=loaded.facts.prompts_truncated,
+        )
 
     def rows_of(scored: nn.Module, what: str) -> Rows:
         training = scored.training
         scored.to(runtime.device).eval()
         longest = max(example.tokens for example in loaded.examples)
-        check = check_layout(scored, longest=longest, gradients=False, processes=runtime.processes)
+        # Training checks gradients too, and its layout is part of what it looks up.
+        check = check_layout(
+            scored, longest=longest, gradients=cache is not None, processes=runtime.processes
+        )
+        engine = LogProbModel(scored, shared=check.shared)
         with console.bar(what, total=len(loaded.examples)) as bar:
-            rows = log_probs(
-                LogProbModel(scored, shared=check.shared),
-                loaded.examples,
-                budget=options.tokens_per_micro_batch,
-                autocast=runtime.autocast,
-                progress=bar.advance,
-                processes=runtime.processes,
-            )
+            common: dict[str, Any] = {
+                "budget": options.tokens_per_micro_batch,
+                "autocast": runtime.autocast,
+                "progress": bar.advance,
+                "processes": runtime.processes,
+            }
+            if cache is None:
+                rows = log_probs(engine, loaded.examples, **common)
+            else:
+                fingerprint = model_fingerprint(
+                    scored, layout=check.layout, precision=options.precision
+                )
+                frozen = Frozen(given=model, engine=engine, fingerprint=fingerprint)
+                keys = {sequence_key(e, answer) for e in loaded.examples for answer in e.answers}
+                store = store_for(Path(cache), frozen, keys, options)
+                (rows,), _ = stored_log_probs(engine, [loaded.examples], store, **common)
         scored.train(training)
         return rows
 
@@ -141,12 +164,50 @@ def score(
     ]
 
 
-def _say_what_is_missing(loaded: Loaded) -> None:
+def require_one_model(reference: object, cache: object) -> None:
+    """Errors: BadConfig where a cache is to be filled and there are two models."""
+    if reference is not None and cache is not None:
+        raise BadConfig(
+            "the cache is filled with the log-probs of one model, and a reference was given too: give "
+            "the reference as the model to fill the cache with it, or score without the cache"
+        )
+
+
+def say_what_is_missing(
+    skipped: Mapping[str, int], *, answers_truncated: int, prompts_truncated: int
+) -> None:
     """A score that quietly covers less than the file would be compared with one that covers all."""
-    facts, console = loaded.facts, Console(enabled=True)
-    for reason, count in facts.skipped.items():
+    console = Console(enabled=True)
+    for reason, count in sorted(skipped.items()):
         console.say(f"{count} rows left out: {reason}")
-    if facts.answers_truncated:
-        console.say(f"{facts.answers_truncated} answers truncated")
-    if facts.prompts_truncated:
-        console.say(f"{facts.prompts_truncated} prompts truncated")
+    if answers_truncated:
+        console.say(f"{answers_truncated} answers truncated")
+    if prompts_truncated:
+        console.say(f"{prompts_truncated} prompts truncated")
+
+
+def line(row: ScoredRow, *, tokens: bool) -> dict[str, Any]:
+    """The JSON object of one scored row. Errors: BadModel if a number in it is not finite."""
+    sums = dict(zip(_NAMES, row.sums(row.answers), strict=True))
+    found: dict[str, Any] = {"row": row.row, **sums}
+    for name, weights in zip(_NAMES, row.weights, strict=True):
+        found[f"{name}_tokens"] = int((weights > 0).sum())
+    if row.reference is not None:
+        for name, other in zip(_NAMES, row.sums(row.reference), strict=True):
+            found[f"{name}_log_ratio"] = sums[name] - other
+    if tokens:
+        columns = {"log_probs": row.answers, "weights": row.weights}
+        if row.reference is not None:
+            columns["reference_log_probs"] = row.reference
+        for what, column in columns.items():
+            for name, values in zip(_NAMES, column, strict=True):
+                found[f"{name}_{what}"] = values.tolist()
+    if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
+        raise BadModel(
+            f"row {row.row}: the model gives an answer a log-probability that is not finite, got "
+            f"{found}; its weights hold NaN or infinity, or its precision is too low"
+        )
+    return found
+
+
+_NAMES = ("chosen", "rejected")

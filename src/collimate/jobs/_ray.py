@@ -1,0 +1,266 @@
+"""The only importer of Ray: a pool of workers, on this machine or a cluster, that map blocks.
+
+Ray says what it does in many places; here all of it is switched off but errors. Without an address
+everything stays on the loopback device.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from collimate._checks import BadConfig, BadRun, CollimateError
+from collimate.jobs._scorer import ScoredBlock, Scorer, ScorerSettings, Surveyed
+
+Result = TypeVar("Result")
+
+OBJECT_STORE = 2**30  # bytes that a Ray of our own may hold in shared memory
+IN_FLIGHT = 2**29  # bytes of blocks and results on their way, on any
+PER_WORKER = 2  # blocks: one in work and one that waits
+ATTEMPTS = 4  # a block that kills its worker so often is not given to another
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """How many workers, and what each claims: cores (threads of torch) and GPUs (0 or 1)."""
+
+    workers: int
+    cores: int
+    gpus: int
+
+
+def pool_on(
+    machines: Sequence[tuple[int, int]], *, workers: int | None, device: str = "auto"
+) -> Pool:
+    """Share out machines, each its (cores, GPUs), among workers.
+
+    workers: None is one for each GPU, or for each machine where there is none. Each worker gets as
+    many cores as all can have at once. Errors: BadConfig for more workers than GPUs or cores.
+
+    >>> pool_on([(8, 0)], workers=3)
+    Pool(workers=3, cores=2, gpus=0)
+    >>> pool_on([(16, 4), (16, 4)], workers=None)
+    Pool(workers=8, cores=4, gpus=1)
+    """
+    gpus = sum(gpus for _, gpus in machines) if device in ("auto", "cuda") else 0
+    if device == "cuda" and not gpus:
+        raise BadConfig("device 'cuda' was asked for, but Ray sees no GPU; use 'auto' or 'cpu'")
+    used = [machine for machine in machines if machine[1]] if gpus else list(machines)
+    count = workers or gpus or len(used)
+    if gpus and count > gpus:
+        raise BadConfig(f"workers must be at most the GPUs that Ray sees, {gpus}, got {count}")
+    for cores in range(max(cores for cores, _ in used), 0, -1):
+        fit = sum(min(has // cores, own) if gpus else has // cores for has, own in used)
+        if fit >= count:
+            return Pool(workers=count, cores=cores, gpus=1 if gpus else 0)
+    total = sum(cores for cores, _ in used)
+    raise BadConfig(f"workers must be at most the cores that Ray sees, {total}, got {count}")
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray for as long as the context lasts: one of our own, or the cluster at `address`.
+
+    Where Ray has been started in this process already, that one is used and goes on.
+    Errors: BadRun if there is no cluster at the address.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry, whatever was configured
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address is None:  # read on import: with it Ray binds to the loopback device
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    with _quiet():
+        with _mute_standard_error():  # its libraries say which log level they took
+            import ray
+            from ray.data import DataContext
+
+            DataContext.get_current()  # warns of its own fields the first time
+
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        if ray.is_initialized():
+            yield
+            return
+        options: dict[str, Any] = {
+            "address": "local",  # even where RAY_ADDRESS names a cluster
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE,
+        }
+        if address is not None:
+            options = {"address": address}
+        try:
+            with _mute_standard_error():
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = "on this machine" if address is None else f"at '{address}'"
+            raise BadRun(
+                f"cannot start or reach Ray {where}: {error}; a cluster is given as host:port (or "
+                "auto), and one of its machines is where this command must run"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def machines() -> list[tuple[int, int]]:
+    """Cores and GPUs of each machine that Ray sees."""
+    import ray
+
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in found]
+
+
+def call(function: Callable[[], Result], pool: Pool) -> Result:
+    """The result of a function that one worker computes. Errors: those of the function."""
+    import ray
+
+    with _own_errors():
+        task: Any = ray.remote(num_cpus=pool.cores, num_gpus=pool.gpus)(_called)
+        return ray.get(task.remote(function))
+
+
+def _called(function: Callable[[], Result]) -> Result:
+    return function()
+
+
+def scored(
+    blocks: Mapping[int, Path],
+    model: Surveyed,
+    reference: Surveyed | None,
+    settings: ScorerSettings,
+    pool: Pool,
+) -> Iterator[ScoredBlock]:
+    """Score blocks by number, in whatever order they are done. Errors: those of `Scorer`, BadRun."""
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
+        object_store_memory=IN_FLIGHT
+    )
+    attempts = ray.remote(num_cpus=0)(_Attempts).remote()
+    items = [{"number": number, "path": str(path)} for number, path in blocks.items()]
+    with ray.data.DataContext.current(context), _own_errors():
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        results = (
+            ray.data.from_items(items, override_num_blocks=len(items))
+            # Only this machine is sure to have the files; one process reads faster than all score.
+            .map(_read, num_cpus=0, label_selector=here, compute=ray.data.TaskPoolStrategy(size=1))
+            .map(
+                cast(Any, _Worker),  # a class is called once, its object for every block
+                fn_constructor_args=(model, reference, settings, attempts),
+                compute=ray.data.ActorPoolStrategy(
+                    size=pool.workers, max_tasks_in_flight_per_actor=PER_WORKER
+                ),
+                num_cpus=pool.cores,
+                num_gpus=pool.gpus or None,
+            )
+        )
+        for row in results.iter_rows():
+            yield ScoredBlock(number=row["number"], lines=row["lines"], segment=row["segment"])
+
+
+def _read(item: dict[str, Any]) -> dict[str, Any]:
+    return {"number": item["number"], "block": Path(item["path"]).read_bytes()}
+
+
+class _Attempts:
+    """How often each block was given to a worker and did not come back: Ray would try for ever."""
+
+    def __init__(self) -> None:
+        self.begun: dict[int, int] = {}
+
+    def begin(self, number: int) -> int:
+        self.begun[number] = self.begun.get(number, 0) + 1
+        return self.begun[number]
+
+    def end(self, number: int) -> None:
+        self.begun.pop(number, None)
+
+
+class _Worker:
+    """`Scorer` as Ray Data calls it: one dictionary in, one out."""
+
+    def __init__(
+        self,
+        model: Surveyed,
+        reference: Surveyed | None,
+        settings: ScorerSettings,
+        attempts: Any,
+    ) -> None:
+        self.scorer = Scorer(model, reference, settings)
+        self.attempts = attempts
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
+        number = item["number"]
+        attempt: Any = ray.get(self.attempts.begin.remote(number))
+        if attempt > ATTEMPTS:
+            raise BadRun(
+                f"block {number} has killed {ATTEMPTS} workers, probably because they ran out of "
+                "memory: lower --tokens-per-micro-batch or --workers and give the command again; "
+                "what is done is kept"
+            )
+        found = self.scorer.score(number, item["block"])
+        self.attempts.end.remote(number)
+        return {"number": number, "lines": found.lines, "segment": found.segment}
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """An error of ours that a worker raised, as if it had been raised here."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except Exception as error:
+        own = _own(error)
+        if own is not None:
+            raise own from error
+        if isinstance(error, RayError):
+            reason = " ".join(str(error).split())[-300:]
+            raise BadRun(
+                f"the workers were lost ({type(error).__name__}: {reason}); what is done is kept: "
+                "give the same command again"
+            ) from error
+        raise
+
+
+def _own(error: BaseException | None) -> CollimateError | None:
+    while error is not None:
+        if isinstance(error, CollimateError) and type(error).__module__.startswith("collimate"):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray prints its raylets' messages on standard output, which belongs to the user's pipe."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"ray\b")
+        yield
+
+
+@contextmanager
+def _mute_standard_error() -> Iterator[None]:
+    """Below Python, where Ray's libraries write; what goes wrong is an exception all the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,167 @@
+"""What a worker does: load the models once, then turn block after block into lines. No Ray here."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from collimate._checks import BadModel
+from collimate._types import Example
+from collimate.engine.block import examples_of
+from collimate.engine.check import LAYOUTS, check_layout, require_readable
+from collimate.engine.evaluate import Row, log_probs
+from collimate.engine.fingerprint import model_fingerprint, sequence_key
+from collimate.engine.load import generation_end_ids, load_model, quiet
+from collimate.engine.model import LogProbModel, context_of, vocabulary_of
+from collimate.engine.packing import token_weights
+from collimate.engine.quantize import Quantization
+from collimate.engine.runtime import Runtime, explaining_memory
+from collimate.engine.store import segment_bytes
+from collimate.jobs.reference import Frozen, description_of
+from collimate.jobs.score import ScoredRow, line
+from collimate.jobs.settings import TrainSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """What a worker found a model to be.
+
+    context: the longest sequence it reads, None if it does not say. vocabulary: ids below it can be
+    read. end_ids: those that end a sequence by its generation config. shared: whether answers may
+    share their prompt. fingerprint, description: its name in the cache, and for people. quantize:
+    how it is loaded.
+    """
+
+    name: str
+    quantize: str | None
+    context: int | None
+    vocabulary: int
+    end_ids: frozenset[int]
+    shared: bool
+    fingerprint: str
+    description: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerSettings:
+    """All that a worker needs to be told.
+
+    threads: that torch computes with. tokens: whether lines hold a number for each token.
+    segments: whether a block also gives a segment of the reference cache.
+    """
+
+    options: TrainSettings
+    threads: int
+    tokens: bool
+    segments: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredBlock:
+    """The JSON lines of a block, and the content of its segment of the cache, if asked for."""
+
+    number: int
+    lines: bytes
+    segment: bytes | None
+
+
+def survey(name: str, settings: ScorerSettings, *, quantize: str | None = None) -> Surveyed:
+    """Load a model as every worker will, and say what it is. Errors: BadModel, BadConfig."""
+    engine, _ = _loaded(name, settings, quantize)
+    # Rows that no worker has seen yet may be as long as the context, and so is the probe at most.
+    longest = context_of(engine.model) or 2**62
+    with explaining_memory():
+        check = check_layout(engine.model, longest=longest, gradients=settings.segments)
+    engine.shared = check.shared
+    fingerprint = _fingerprint(engine, settings.options)
+    frozen = Frozen(given=name, engine=engine, fingerprint=fingerprint)
+    return Surveyed(
+        name=name,
+        quantize=quantize,
+        context=context_of(engine.model),
+        vocabulary=vocabulary_of(engine.model),
+        end_ids=generation_end_ids(engine.model),
+        shared=check.shared,
+        fingerprint=fingerprint,
+        description=description_of(frozen, settings.options),
+    )
+
+
+class Scorer:
+    """A worker. Errors: BadModel if it does not find the models that were surveyed."""
+
+    def __init__(
+        self, model: Surveyed, reference: Surveyed | None, settings: ScorerSettings
+    ) -> None:
+        self.settings = settings
+        self.model, self.runtime = self._load(model)
+        self.reference = None if reference is None else self._load(reference)[0]
+
+    def score(self, number: int, block: bytes) -> ScoredBlock:
+        """Score the examples of a block. Errors: BadModel with the row, OutOfMemory."""
+        examples = examples_of(block)
+        with explaining_memory():
+            rows = self._rows(self.model, examples)
+            others = None
+            if self.reference is not None:
+                require_readable(self.reference.model, examples)
+                others = self._rows(self.reference, examples)
+        scored = [
+            ScoredRow(
+                row=example.row,
+                answers=rows[i],
+                weights=tuple(map(token_weights, example.answers)),
+                reference=None if others is None else others[i],
+            )
+            for i, example in enumerate(examples)
+        ]
+        lines = [json.dumps(line(row, tokens=self.settings.tokens)) + "\n" for row in scored]
+        segment = None
+        if self.settings.segments:
+            keyed = {
+                sequence_key(example, answer): values
+                for example, row in zip(examples, rows, strict=True)
+                for answer, values in zip(example.answers, row, strict=True)
+            }
+            segment = segment_bytes(keyed)
+        return ScoredBlock(number=number, lines="".join(lines).encode(), segment=segment)
+
+    def _rows(self, engine: LogProbModel, examples: list[Example]) -> list[Row]:
+        budget = self.settings.options.tokens_per_micro_batch
+        return log_probs(engine, examples, budget=budget, autocast=self.runtime.autocast)
+
+    def _load(self, expected: Surveyed) -> tuple[LogProbModel, Runtime]:
+        engine, runtime = _loaded(expected.name, self.settings, expected.quantize)
+        engine.shared = expected.shared
+        if _fingerprint(engine, self.settings.options) != expected.fingerprint:
+            raise BadModel(
+                f"'{expected.name}' on the machine {platform.node()} is not the model, or not on the "
+                "kind of device, that another worker found: give all machines the same files, or "
+                "name the device with --device"
+            )
+        return engine, runtime
+
+
+def _loaded(
+    name: str, settings: ScorerSettings, quantize: str | None
+) -> tuple[LogProbModel, Runtime]:
+    options = settings.options
+    torch.set_num_threads(settings.threads)
+    quiet()
+    runtime = Runtime(device=options.device, precision=options.precision)
+    quantization = Quantization.of(quantize, precision=options.precision, device=runtime.device)
+    if quantization is not None:
+        quantization.require_runs()
+    model = load_model(name, trust_remote_code=options.trust_remote_code, quantization=quantization)
+    model.to(runtime.device).eval()
+    return LogProbModel(model, shared=True), runtime
+
+
+def _fingerprint(engine: LogProbModel, options: TrainSettings) -> str:
+    layout: Any = LAYOUTS[engine.shared]
+    return model_fingerprint(engine.model, layout=layout, precision=options.precision)

@@ -1,0 +1,196 @@
+"""Ray as a user meets it: workers and everything else killed, the cache filled, silence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import collimate
+from collimate._checks import BadRun
+from collimate.jobs import _ray
+from collimate.jobs._ray import ATTEMPTS, Pool, _Worker
+from collimate.jobs._scorer import ScoredBlock, ScorerSettings, Surveyed
+from collimate.jobs.score import line
+from collimate.jobs.score_on_ray import parts_beside
+from collimate.jobs.settings import TrainSettings
+from tests.cli.tiny import pairs, save_tiny, write_rows
+from tests.jobs.test_score_on_ray import read, require_close
+
+pytestmark = pytest.mark.slow
+
+ROWS = 6000  # twelve blocks: long enough to be killed in the middle
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ray")
+    save_tiny(folder / "model")
+    rows: list[Any] = pairs(ROWS)
+    rows[700] = {**rows[700], "chosen": ""}
+    rows[-1] = {"prompt": "?"}
+    write_rows(folder / "pairs.jsonl", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(place: Path) -> list[dict[str, Any]]:
+    rows = collimate.score(
+        place / "model",
+        place / "pairs.jsonl",
+        device="cpu",
+        on_bad_row="skip",
+        bad_rows=place / "bad",
+    )
+    return [line(row, tokens=False) for row in rows]
+
+
+@pytest.fixture
+def begin(place: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `collimate score --engine ray`; it and all its processes end with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*more: str) -> subprocess.Popen[str]:
+        words = ["-m", "collimate", "score", "--model", str(place / "model"), "--engine", "ray"]
+        data = ["--data", str(place / "pairs.jsonl"), "--on-bad-row", "skip", "--device", "cpu"]
+        environment = {**os.environ, "COLLIMATE_CACHE": str(tmp_path / "cache")}
+        environment["PYTHONPATH"] = str(Path(collimate.__file__).parents[1])
+        command = subprocess.Popen(
+            [sys.executable, *words, *data, *more],
+            cwd=tmp_path, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        started.append(command)
+        return command
+
+    yield start
+    for one in started:
+        kill_all(family(one))
+        one.communicate()
+
+
+def family(command: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(command.pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_all(processes: Sequence[psutil.Process]) -> None:
+    for one in processes:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == []
+
+
+def wait_for_parts(command: subprocess.Popen[str], parts: Path, count: int) -> None:
+    deadline = time.monotonic() + 300
+    while len(list((parts / "parts").glob("0*"))) < count:
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def workers(command: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [one for one in family(command) if "MapWorker" in " ".join(one.cmdline())]
+
+
+def test_a_killed_worker_and_a_killed_machine_lose_nothing(
+    place: Path, expected: list[dict[str, Any]], begin: Any, tmp_path: Path
+) -> None:
+    out, parts = tmp_path / "s.jsonl", parts_beside(tmp_path / "s.jsonl")
+    arguments = ("--out", "s.jsonl", "--workers", "2", "--no-progress")
+
+    whole = begin("--out", "whole.jsonl", "--workers", "2", "--no-progress")
+    wait_for_parts(whole, parts_beside(tmp_path / "whole.jsonl"), 1)
+    (victim, *_) = workers(whole)
+    listening = {
+        socket.laddr.ip.removeprefix("::ffff:")
+        for one in family(whole)
+        for socket in one.net_connections(kind="inet")
+        if socket.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::1"}
+    victim.send_signal(signal.SIGKILL)
+    told, errors = whole.communicate(timeout=300)
+    assert (whole.returncode, told) == (0, "whole.jsonl\n"), errors
+    assert errors.splitlines() == [
+        "1 rows left out: empty answer",
+        "1 rows left out: missing field",
+    ]
+    require_close(read(tmp_path / "whole.jsonl"), expected)
+    assert (tmp_path / "whole.bad_rows.jsonl").read_bytes() == (place / "bad").read_bytes()
+
+    first = begin(*arguments)
+    wait_for_parts(first, parts, 2)
+    kill_all(family(first))
+    assert not out.exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in (parts / "parts").glob("0*")}
+    assert 2 <= len(kept) < 12
+    second = begin(*arguments)
+    wait_for_parts(second, parts, len(kept) + 1)
+    times = {path.name: path.stat().st_mtime_ns for path in (parts / "parts").glob("0*")}
+    assert kept.items() <= times.items(), "what was done was not done again"
+    told, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not parts.exists()
+
+
+def test_training_after_a_filled_cache_computes_no_reference(
+    place: Path, begin: Any, tmp_path: Path
+) -> None:
+    filling = begin("--fill-cache", "--limit", "600", "--no-progress")
+    told, errors = filling.communicate(timeout=300)
+    assert (filling.returncode, told) == (0, f"{tmp_path / 'cache'}\n"), errors
+    run = collimate.train(
+        place / "model",
+        place / "pairs.jsonl",
+        out=tmp_path / "run",
+        cache=tmp_path / "cache",
+        **{"limit": 600, "on_bad_row": "skip", "max_steps": 1, "samples": 0, "device": "cpu"},
+        report=False,
+        progress=False,
+    )
+    assert run.record["reference"]["computed"] == 0
+    assert run.record["reference"]["from_cache"] == 600
+
+
+def test_a_block_that_kills_every_worker_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadly:
+        def score(self, number: int, block: bytes) -> ScoredBlock:
+            if block == b"deadly":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return ScoredBlock(number=number, lines=block, segment=None)
+
+    class Worker(_Worker):
+        def __init__(self, *given: Any) -> None:
+            self.scorer, self.attempts = Deadly(), given[-1]
+
+    blocks = {number: tmp_path / str(number) for number in range(3)}
+    for number, path in blocks.items():
+        path.write_bytes(b"deadly" if number == 1 else b"good")
+    monkeypatch.setattr(_ray, "_Worker", Worker)
+    pool = Pool(workers=1, cores=1, gpus=0)
+    model = Surveyed(
+        name="none", context=None, vocabulary=1, end_ids=frozenset(), shared=True, fingerprint="",
+        description={},
+    )  # fmt: skip
+    options = TrainSettings()
+    settings = ScorerSettings(options=options, threads=1, tokens=False, segments=False)
+    with _ray.connected(None), pytest.raises(BadRun, match=f"has killed {ATTEMPTS} workers"):
+        list(_ray.scored(blocks, model, None, settings, pool))
