@@ -187,6 +187,7 @@ def test_a_block_that_kills_every_worker_ends_the_command(
     monkeypatch.setattr(_ray, "_Worker", Worker)
     pool = Pool(workers=1, cores=1, gpus=0)
     model = Surveyed(
+        quantize=None,
         name="none", context=None, vocabulary=1, end_ids=frozenset(), shared=True, fingerprint="",
         description={},
     )  # fmt: skip

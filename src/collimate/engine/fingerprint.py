@@ -98,9 +98,10 @@ def _adapters(model: nn.Module) -> dict[str, Any]:
         return {}
     if any(getattr(module, "disable_adapters", None) is True for module in model.modules()):
         return {}
+    adapted: Any = model
     return {
-        name: {k: v for k, v in model.peft_config[name].to_dict().items() if k not in _INERT}
-        for name in model.active_adapters
+        name: {k: v for k, v in adapted.peft_config[name].to_dict().items() if k not in _INERT}
+        for name in adapted.active_adapters
     }
 
 

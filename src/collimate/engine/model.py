@@ -115,7 +115,8 @@ class LogProbModel(nn.Module):
 
 def causal_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside `model`: a peft model is opened, any other returned as it is."""
-    inner = model.get_base_model() if has_adapter(model) else model
+    adapted: Any = model
+    inner = adapted.get_base_model() if has_adapter(model) else model
     if not isinstance(inner, PreTrainedModel):
         raise BadModel(
             f"expected a transformers causal language model, got {type(inner).__name__}; load one "
