@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.load import add_lora, end_ids, load_model, load_tokenizer, save_model
 from collimate.engine.model import causal_model
 from collimate.engine.shape import empty_model
-from tests.engine.tiny import model_of
+from tests.engine.tiny import cached_from_hub, model_of
 from tests.equivalence.runs import saved, word_tokenizer
 
 
@@ -54,11 +53,7 @@ def test_an_adapter_of_a_hub_model_finds_its_base_in_the_local_cache(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """peft notes the base as owner/name: it was there when the adapter was trained."""
-    cached = tmp_path / "hub" / "models--owner--name"
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text("abc")
-    shutil.copytree(folder, cached / "snapshots" / "abc")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached_from_hub(folder, tmp_path / "hub", monkeypatch)
     adapter = tmp_path / "adapter"
     add_lora(load_model(folder), rank=2).save_pretrained(adapter)
     config = json.loads((adapter / "adapter_config.json").read_text())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from torch import Tensor, nn
@@ -181,3 +184,12 @@ def difference(got: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
         assert gap is not None
         worst = max(worst, gap.abs().max().item())
     return worst / largest
+
+
+def cached_from_hub(folder: Path, hub: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model's folder as the hub's local cache would hold it under owner/name; its new place."""
+    cached = hub / "models--owner--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    return Path(shutil.copytree(folder, cached / "snapshots" / "abc"))

@@ -19,21 +19,10 @@ from collimate.data.bad_rows import BadRow
 from collimate.engine.load import add_lora, load_model, load_tokenizer
 from collimate.engine.shape import empty_model
 from collimate.jobs._examples import load_examples
-from tests.equivalence.runs import saved
 
 pytestmark = pytest.mark.slow
 
 SOURCE = Path(collimate.__file__).parent
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return saved(tmp_path / "model")
-
-
-@pytest.fixture
-def mark(tmp_path: Path) -> Path:
-    return tmp_path / "mark"
 
 
 def change(path: Path, **fields: Any) -> None:

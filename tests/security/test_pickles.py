@@ -18,8 +18,7 @@ from collimate.engine.checkpoint import Progress, load_checkpoint, save_checkpoi
 from collimate.engine.load import add_lora, load_model, load_tokenizer
 from collimate.engine.store import LogProbStore
 from collimate.optim import adamw
-from tests.engine.tiny import model_of
-from tests.equivalence.runs import saved
+from tests.engine.tiny import cached_from_hub, model_of
 
 pytestmark = pytest.mark.slow
 
@@ -32,16 +31,6 @@ class Bomb:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.mark),)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return saved(tmp_path / "model")
-
-
-@pytest.fixture
-def mark(tmp_path: Path) -> Path:
-    return tmp_path / "mark"
 
 
 @pytest.fixture(autouse=True)
@@ -147,14 +136,10 @@ def test_an_adapter_of_the_hub_is_refused(
     adapter: Path, folder: Path, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """transformers would load it by itself, from a pickle where there is nothing else."""
-    cached = tmp_path / "hub" / "models--owner--name"
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text("abc")
-    shutil.copytree(folder, cached / "snapshots" / "abc")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached = cached_from_hub(folder, tmp_path / "hub", monkeypatch)
     assert load_model("hub:owner/name").config.model_type == "llama"
-    shutil.copy(adapter / "adapter_config.json", cached / "snapshots" / "abc")
-    plant(cached / "snapshots" / "abc" / "adapter_model.bin", "payload", mark)
+    shutil.copy(adapter / "adapter_config.json", cached)
+    plant(cached / "adapter_model.bin", "payload", mark)
     with pytest.raises(BadModel, match="'hub:owner/name' is an adapter: download it"):
         load_model("hub:owner/name")
 
