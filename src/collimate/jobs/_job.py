@@ -10,15 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from collimate._checks import (
-    BadRun,
-    TrainingFailed,
-)
-from collimate._types import Example
+from collimate._checks import BadRun, TrainingFailed
 from collimate.compose import Objective
 from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from collimate.engine.evaluate import log_probs
-from collimate.engine.generate import greedy_samples
 from collimate.engine.load import save_model
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.metrics import evaluation as evaluation_metrics
@@ -31,6 +26,7 @@ from collimate.engine.step import StepOutcome
 from collimate.jobs._console import Console
 from collimate.jobs._interrupt import interruptible
 from collimate.jobs._phases import Phases
+from collimate.jobs._samples import add_samples_after, samples_before
 from collimate.jobs.identity import run_identity
 from collimate.jobs.prepare import Prepared
 from collimate.jobs.run import Run
@@ -123,7 +119,9 @@ class Job:
         else:
             with self.phases.phase("evaluate"):
                 self.record["evaluation"]["before"] = self._evaluate(state, before=True)
-                self.record["samples"] = self._samples_before()
+                self.record["samples"] = samples_before(
+                    self.prepared, self.options.samples, self.console
+                )
             self.prepared.processes.barrier()  # all have seen that the folder is new
             self.folder.create()
             held_out = self.prepared.evaluation
@@ -198,7 +196,7 @@ class Job:
         with self.phases.phase("evaluate"):
             after = self.record["evaluation"]["after"] = self._evaluate(state)
             self._track(after, state.step)
-            self._samples_after()
+            add_samples_after(self.record["samples"], self.prepared)
         with self.phases.phase("save"):
             self._save_model()
         self.record.update(status="finished", steps=state.step)
@@ -258,43 +256,6 @@ class Job:
             self.prepared.model.train(self.options.dropout)
         assert rows is not None  # a reference with held-out data has its column
         return evaluation_metrics(self.objective, state.states, held_out.examples, rows, column)
-
-    def _samples_before(self) -> list[dict[str, Any]]:
-        processes = self.prepared.processes
-        if processes.sharded:  # each token of each answer would put all weights together
-            self.console.say("no samples before and after: the weights are sharded")
-            return []
-        examples = self._sample_prompts(self.options.samples if processes.is_main else 0)
-        texts = self._greedy(examples)
-        tokenizer = self.prepared.tokenizer
-        return [
-            {
-                "prompt": tokenizer.decode(example.prompt, skip_special_tokens=True),
-                "before": text,
-                "after": None,
-                "chosen": tokenizer.decode(example.answers[0].ids, skip_special_tokens=True),
-            }
-            for example, text in zip(examples, texts, strict=True)
-        ]
-
-    def _samples_after(self) -> None:
-        if self.prepared.processes.sharded or not self.prepared.processes.is_main:
-            return
-        samples = self.record["samples"]  # of a run that goes on: as many as it began with
-        texts = self._greedy(self._sample_prompts(len(samples)))
-        for sample, text in zip(samples, texts, strict=True):
-            sample["after"] = text
-
-    def _greedy(self, examples: list[Example]) -> list[str]:
-        self.prepared.model.eval()
-        texts = greedy_samples(self.prepared.model, self.prepared.tokenizer, examples)
-        self.prepared.model.train(self.options.dropout)
-        return texts
-
-    def _sample_prompts(self, count: int) -> list[Example]:
-        source = self.prepared.evaluation or self.prepared.train
-        distinct = {example.prompt.tobytes(): example for example in source.examples}
-        return list(distinct.values())[:count]
 
     def _require_zero_start(self, outcome: StepOutcome) -> None:
         """The policy is its own reference at step 1, so every log-ratio must be 0 up to rounding."""
