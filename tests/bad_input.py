@@ -506,6 +506,8 @@ FLAGS = [
     bad("check with limit 0", _check("--limit", 0), "limit", "at least 1"),
     bad("check with batch size 0", _check("--batch-size", 0), "batch_size", "at least 1"),
     bad("check with LoRA rank 0", _check("--lora-rank", 0), "lora_rank", "at least 1"),
+    bad("check with an unknown optimizer", _check("--optimizer", "adam_8bit"), "adamw_8bit"),
+    bad("check of quantisation without an adapter", _check("--quantize", "nf4"), "give lora_rank"),
     bad("check recomputing with a value", _check("--activation-checkpointing=3"),
         "--activation-checkpointing"),
     bad("check with tokens 0", _check("--tokens-per-micro-batch", 0), "tokens_per_micro_batch"),

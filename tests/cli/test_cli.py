@@ -413,6 +413,13 @@ def test_check_with_a_model_predicts_and_reads_no_weights(
     smaller = json.loads(adapted.out)["prediction"]
     assert 0 < smaller["trainable"] < prediction["trainable"]
     assert smaller["sizes"]["optimizer"] < prediction["sizes"]["optimizer"]
+    packed = collimate(
+        *("check", tiny / "pairs.jsonl", "--model", "empty", "--json"),
+        *("--lora-rank", 2, "--quantize", "nf4"),
+    )
+    weights = json.loads(packed.out)["prediction"]["sizes"]["weights"]
+    tables = 4 * model.get_input_embeddings().weight.numel()
+    assert tables < weights < 0.5 * smaller["sizes"]["weights"] + 0.5 * tables
     text = collimate("check", tiny / "pairs.jsonl", "--model", "empty", "--max-prompt", 8).out
     assert "memory about" in text
     assert "prompts cut 40" in text

@@ -22,6 +22,7 @@ from collimate.distributions import offline_pairs
 from collimate.engine import step as engine_step
 from collimate.engine.checkpoint import Progress, load_checkpoint, save_checkpoint
 from collimate.engine.evaluate import Rows
+from collimate.engine.head import Readout
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.model import LogProbModel
 from collimate.engine.objective import initial_states, objective_value
@@ -430,6 +431,28 @@ def test_gradients_are_added_to_those_there(plain_pairs: list[Example]) -> None:
             autocast=nullcontext,
         )
     assert difference({n: g / 2 for n, g in gradients(bench.model).items()}, once) <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["dpo", "coupled"])
+def test_no_logits_are_computed_twice(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many answers a step has: its micro-batches are cut so that the head keeps them all."""
+    bench = Bench("gpt2", torch.float64, labelled(pairs(16)))
+    assert sum(example.answer_tokens for example in bench.examples) > 3 * 64
+    _, expected = bench.step(OBJECTIVES[name], WHOLE)
+    computed: list[int] = []
+    raw = Readout.raw
+
+    def counted(self: Readout, hidden: Tensor, weight: Tensor) -> Tensor:
+        computed.append(len(hidden))
+        return raw(self, hidden, weight)
+
+    monkeypatch.setattr(Readout, "raw", counted)
+    monkeypatch.setattr("collimate.engine.head.CHUNK_BYTES", 1)  # the fewest rows: 64
+    _, found = bench.step(OBJECTIVES[name], WHOLE)
+    passes = 2 if name == "coupled" else 1  # it looks at the whole step before it differentiates
+    assert sum(computed) == passes * sum(example.answer_tokens for example in bench.examples)
+    assert max(computed) <= 64
+    assert difference(found, expected) <= 1e-12
 
 
 class TestState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from collimate.engine.head import CHUNK_BYTES
 from collimate.engine.model import causal_model, width_of
@@ -16,24 +17,41 @@ _STORED_PER_LAYER = (
 
 
 def run_sizes(
-    model: nn.Module, *, tokens: int, recompute: bool = False, optimizer: str = "adamw"
+    model: nn.Module,
+    *,
+    tokens: int,
+    recompute: bool = False,
+    optimizer: str = "adamw",
+    quantize: str | None = None,
 ) -> Mapping[str, int]:
     """Bytes of weights, gradients, optimiser state (two moments a parameter) and activations.
 
     tokens: of the largest micro-batch. recompute: whether layers are computed again backward.
+    quantize: how a model that is not quantised yet would be.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     return {
-        "weights": weight_bytes(model),
+        "weights": weight_bytes(model, quantize=quantize),
         "gradients": sum(p.numel() * p.element_size() for p in trainable),
         "optimizer": sum(state_bytes(p, optimizer) for p in trainable),
         "activations": activation_bytes(model, tokens=tokens, recompute=recompute),
     }
 
 
-def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all parameters; of 4-bit ones without their scales, 2 % more."""
-    return sum(p.numel() * p.element_size() for p in model.parameters())
+def weight_bytes(model: nn.Module, *, quantize: str | None = None) -> int:
+    """Bytes of all parameters; of 4-bit ones without their scales, 3 % more.
+
+    quantize: what the frozen linear layers but the head would be turned into: half a byte a weight.
+    """
+    packed: set[int] = set()
+    if quantize is not None:
+        head = causal_model(model).get_output_embeddings()
+        layers = (m for m in model.modules() if isinstance(m, nn.Linear | Conv1D) and m is not head)
+        packed = {id(layer.weight) for layer in layers if not layer.weight.requires_grad}
+    return sum(
+        p.numel() // 2 if id(p) in packed else p.numel() * p.element_size()
+        for p in model.parameters()
+    )
 
 
 def activation_bytes(model: nn.Module, *, tokens: int, recompute: bool) -> int:

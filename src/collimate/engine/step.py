@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from collimate.axes import Signal, State
 from collimate.compose import Objective
 from collimate.engine.evaluate import Autocast, Rows, pack
 from collimate.engine.head import chunk_rows
-from collimate.engine.model import LogProbModel, causal_model, vocabulary_of
+from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.objective import (
     couples_batch,
     denominators_of,
@@ -108,10 +109,9 @@ def _turns(
 ) -> list[tuple[tuple[int, ...], int]]:
     """This process's micro-batches, and whether each counts (1 or 0).
 
-    A micro-batch answers with one chunk of logits, which the head keeps and need not compute again.
     Sharded processes take equally many turns; who has fewer computes one example for nothing.
     """
-    rows = chunk_rows(vocabulary_of(model.model))
+    rows = _kept_rows(model)
     plans = [
         [
             tuple(own[i] for i in batch)
@@ -125,6 +125,18 @@ def _turns(
     idle = max(map(len, plans)) - len(turns) if processes.sharded else 0
     shortest = min(range(len(examples)), key=lambda i: examples[i].tokens)
     return turns + [((shortest,), 0)] * idle
+
+
+def _kept_rows(model: LogProbModel) -> int | None:
+    """The most answer tokens of a micro-batch whose logits the head keeps from forward to backward.
+
+    A frozen head keeps none, and a GPU would rather compute some again than run short micro-batches.
+    """
+    causal = causal_model(model.model)
+    head: Any = causal.get_output_embeddings()
+    if causal.device.type != "cpu" or not head.weight.requires_grad:
+        return None
+    return chunk_rows(head.weight.shape[0])
 
 
 def _signals(objective: Objective) -> tuple[Signal, ...]:

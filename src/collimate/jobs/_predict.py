@@ -52,6 +52,8 @@ def predict(
     batch_size: int,
     tokens_per_micro_batch: int,
     recompute: bool = False,
+    optimizer: str = "adamw",
+    quantize: str | None = None,
 ) -> Prediction:
     """Time and memory of a run with a reference. `model` may be on the meta device.
 
@@ -71,12 +73,20 @@ def predict(
     forward = 2.0 * body * tokens + attended * visible
     backward = forward * ((2.0 if trainable == parameters else 1.2) + recompute)
     answers = 2.0 * head * answered
-    trained = 3.0 if trainable == parameters else 2.0  # times forward: a frozen head has no gradient
+    trained = (
+        3.0 if trainable == parameters else 2.0
+    )  # times forward: a frozen head has no gradient
     once = forward + answers
     work = once + epochs * (forward + backward + trained * answers)
     speed = _speed(device)
     longest = max(example.tokens for example in examples)
-    sizes = run_sizes(model, tokens=max(longest, tokens_per_micro_batch), recompute=recompute)
+    sizes = run_sizes(
+        model,
+        tokens=max(longest, tokens_per_micro_batch),
+        recompute=recompute,
+        optimizer=optimizer,
+        quantize=quantize,
+    )
     return Prediction(
         parameters=parameters,
         trainable=trainable,

@@ -78,6 +78,7 @@ def check(
             max_answer=options.max_answer,
             tokenizer=tokenizer,
             lora_rank=options.lora_rank,
+            quantize=options.quantize,
         )
         loaded = load_data(
             data,
@@ -94,21 +95,29 @@ def check(
         )
 
     require_extra("transformers", "train")
-    from collimate.engine.load import add_lora, load_tokenizer
+    from collimate.engine.load import add_lora, is_adapter, load_tokenizer
+    from collimate.engine.place import place_of
     from collimate.engine.shape import empty_model
     from collimate.jobs._examples import load_examples
     from collimate.jobs._predict import predict
+    from collimate.jobs.prepare import require_lora
 
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
     empty = empty_model(model, trust_remote_code=options.trust_remote_code)
     loaded = load_examples(data, tokens, empty, **options.of_data())
+    if options.lora_rank is not None:
+        empty = add_lora(empty, rank=options.lora_rank)
+    if options.quantize is not None and not is_adapter(place_of(model)):
+        require_lora(options)
     prediction = predict(
-        empty if options.lora_rank is None else add_lora(empty, rank=options.lora_rank),
+        empty,
         loaded.examples,
         epochs=options.epochs,
         batch_size=options.batch_size,
         tokens_per_micro_batch=options.tokens_per_micro_batch,
         recompute=options.activation_checkpointing,
+        optimizer=options.optimizer,
+        quantize=options.quantize,
     )
     return Checked(facts=loaded.facts, bad_rows=loaded.bad_rows, texts=None, prediction=prediction)
 

@@ -111,7 +111,7 @@ def prepare(
     )
     if quantization is not None:
         if not isinstance(model, nn.Module) and not is_adapter(place_of(model)):
-            _require_adapter(settings)
+            require_lora(settings)
         quantization.require_runs()
     if settings.optimizer == "adamw_8bit":
         require_adamw_8bit(runtime.device.type)
@@ -122,7 +122,7 @@ def prepare(
         )
         _require_float32(policy, settings)
         if is_quantized(policy) and not has_adapter(policy):
-            _require_adapter(settings)
+            require_lora(settings)
         if settings.lora_rank is not None:
             require_no_adapter(policy)
         policy.to(runtime.device)
@@ -271,7 +271,8 @@ def _sizes(
     return {**sizes, "weights": weight_bytes(policy) + sizes["gradients"]}
 
 
-def _require_adapter(settings: TrainSettings) -> None:
+def require_lora(settings: TrainSettings) -> None:
+    """Errors: BadConfig where the settings bring no adapter for a quantised model."""
     if settings.lora_rank is None:
         raise BadConfig(
             "a quantised model cannot be trained itself, only an adapter over it: give lora_rank "

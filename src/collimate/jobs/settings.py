@@ -26,7 +26,9 @@ CHECK_SETTINGS = (
     *(name for name in _DATA if name != "on_bad_row"),  # it finds every bad row
     "epochs",
     "batch_size",
+    "optimizer",
     "lora_rank",
+    "quantize",
     "tokens_per_micro_batch",
     "activation_checkpointing",
     "trust_remote_code",
