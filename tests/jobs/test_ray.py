@@ -15,13 +15,9 @@ import psutil
 import pytest
 
 import collimate
-from collimate._checks import BadRun
-from collimate.jobs import _ray
-from collimate.jobs._ray import ATTEMPTS, Pool, _Worker
-from collimate.jobs._scorer import ScoredBlock, ScorerSettings, Surveyed
+from collimate.jobs._ray import ATTEMPTS
 from collimate.jobs.score import line
 from collimate.jobs.score_on_ray import parts_beside
-from collimate.jobs.settings import TrainSettings
 from tests.cli.tiny import pairs, save_tiny, write_rows
 from tests.jobs.test_score_on_ray import read, require_close
 
@@ -168,30 +164,36 @@ def test_training_after_a_filled_cache_computes_no_reference(
     assert run.record["reference"]["from_cache"] == 600
 
 
-def test_a_block_that_kills_every_worker_ends_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Deadly:
-        def score(self, number: int, block: bytes) -> ScoredBlock:
-            if block == b"deadly":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return ScoredBlock(number=number, lines=block, segment=None)
+DEADLY = """
+import os, signal, sys
+from pathlib import Path
+from collimate.jobs import _ray
+from collimate.jobs._scorer import ScoredBlock
 
-    class Worker(_Worker):
-        def __init__(self, *given: Any) -> None:
-            self.scorer, self.attempts = Deadly(), given[-1]
+class Deadly:
+    def score(self, number, block):
+        if block == b"deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ScoredBlock(number=number, lines=block, segment=None)
 
-    blocks = {number: tmp_path / str(number) for number in range(3)}
-    for number, path in blocks.items():
-        path.write_bytes(b"deadly" if number == 1 else b"good")
-    monkeypatch.setattr(_ray, "_Worker", Worker)
-    pool = Pool(workers=1, cores=1, gpus=0)
-    model = Surveyed(
-        quantize=None,
-        name="none", context=None, vocabulary=1, end_ids=frozenset(), shared=True, fingerprint="",
-        description={},
-    )  # fmt: skip
-    options = TrainSettings()
-    settings = ScorerSettings(options=options, threads=1, tokens=False, segments=False)
-    with _ray.connected(None), pytest.raises(BadRun, match=f"has killed {ATTEMPTS} workers"):
-        list(_ray.scored(blocks, model, None, settings, pool))
+class Worker(_ray._Worker):
+    def __init__(self, model, reference, settings, attempts):
+        self.scorer, self.attempts = Deadly(), attempts
+
+_ray._Worker = Worker
+blocks = {number: Path(path) for number, path in enumerate(sys.argv[1:])}
+with _ray.connected(None):
+    for block in _ray.scored(blocks, None, None, None, _ray.Pool(workers=1, cores=1, gpus=0)):
+        print(block.number, file=sys.stderr)
+"""
+
+
+def test_a_block_that_kills_every_worker_ends_the_command(tmp_path: Path) -> None:
+    blocks = [tmp_path / str(number) for number in range(3)]
+    for path, content in zip(blocks, (b"good", b"deadly", b"good"), strict=True):
+        path.write_bytes(content)
+    environment = {**os.environ, "PYTHONPATH": str(Path(collimate.__file__).parents[1])}
+    command = [sys.executable, "-c", DEADLY, *map(str, blocks)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 1
+    assert f"BadRun: block 1 has killed {ATTEMPTS} workers" in done.stderr

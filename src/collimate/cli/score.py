@@ -44,7 +44,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
         typer.Option("--ray-address", metavar="HOST:PORT", help="a cluster; unset: this machine"),
     ),
     "workers": (
-        int,
+        str,
         typer.Option("--workers", metavar="INTEGER", help="unset: one per GPU, or per machine"),
     ),
 }
@@ -73,6 +73,8 @@ def command(**given: Any) -> None:
     }
     kinds = {**own, **settings(*SCORE_SETTINGS)}
     values = {**read_values(given["config"], kinds), **flags(given, kinds)}
+    if given["workers"] is not None:
+        values["workers"] = own["workers"].read(given["workers"])
     require("score", values, "model", "data")
     settings_from({name: values[name] for name in SCORE_SETTINGS if name in values})
     _require_sense(values)
