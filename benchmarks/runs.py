@@ -133,11 +133,21 @@ def versions_of(python: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """What was measured, where git knows it."""
+    """What was measured, where git knows it. Exits where it changed meanwhile."""
+    now = _described()
+    if now != _BEGUN:
+        raise SystemExit(f"the tree was {_BEGUN} at the start and is {now}: measure again")
+    return now
+
+
+def _described() -> str | None:
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True
     )
     return done.stdout.strip() or None
+
+
+_BEGUN = _described()
 
 
 def status(field: str) -> int:

@@ -30,15 +30,15 @@ def load_bitsandbytes() -> Any:
 
 @contextmanager
 def hidden(package: str) -> Generator[None]:
-    """Within the context a package that was not yet imported cannot be, as if it were not installed."""
-    if sys.modules.get(package) is not None:
-        yield
-        return
+    """Within the context a package cannot be imported, as if it were not installed."""
+    before = sys.modules.pop(package, None)  # transformers has imported what it found
     sys.modules[package] = None  # pyright: ignore[reportArgumentType]
     try:
         yield
     finally:
         del sys.modules[package]
+        if before is not None:
+            sys.modules[package] = before
 
 
 def require_runs(what: str, device: str, attempt: Callable[[], object], way_out: str) -> None:

@@ -67,3 +67,21 @@ def test_only_what_has_not_begun_is_discarded(parts: PartsFolder, tmp_path: Path
     new.begin()
     new.discard_unless_begun()
     assert not new.path.exists()
+
+
+def test_two_commands_cannot_work_in_one_folder(parts: PartsFolder) -> None:
+    with parts.held():
+        with pytest.raises(BadRun, match="another command is working"), parts.held():
+            raise AssertionError
+        assert parts.done() == {0, 2, 3}
+    with parts.held():
+        parts.remove()
+    assert not parts.path.exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(parts: PartsFolder) -> None:
+    (parts.path / "mine.txt").write_text("mine")
+    with pytest.raises(BadRun, match=r"holds other things \(mine.txt\)"), parts.held():
+        raise AssertionError
+    parts.remove()  # as of a command that was already at work
+    assert [path.name for path in parts.path.iterdir()] == ["mine.txt"]

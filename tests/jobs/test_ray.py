@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,11 @@ def wait_for_parts(command: subprocess.Popen[str], parts: Path, count: int) -> N
 
 
 def workers(command: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [one for one in family(command) if "MapWorker" in " ".join(one.cmdline())]
+    found: list[psutil.Process] = []
+    for one in family(command):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            found += [one] if "MapWorker" in " ".join(one.cmdline()) else []
+    return found
 
 
 def test_a_killed_worker_and_a_killed_machine_lose_nothing(
@@ -112,12 +118,15 @@ def test_a_killed_worker_and_a_killed_machine_lose_nothing(
     whole = begin("--out", "whole.jsonl", "--workers", "2", "--no-progress")
     wait_for_parts(whole, parts_beside(tmp_path / "whole.jsonl"), 1)
     (victim, *_) = workers(whole)
-    listening = {
-        socket.laddr.ip.removeprefix("::ffff:")
-        for one in family(whole)
-        for socket in one.net_connections(kind="inet")
-        if socket.status == psutil.CONN_LISTEN
-    }
+    listening: set[str] = set()
+    for one in family(whole):
+        with suppress(psutil.NoSuchProcess):
+            listening |= {
+                socket.laddr.ip.removeprefix("::ffff:")
+                for socket in one.net_connections(kind="inet")
+                if socket.status == psutil.CONN_LISTEN
+            }
+    assert listening
     assert listening <= {"127.0.0.1", "::1"}
     victim.send_signal(signal.SIGKILL)
     told, errors = whole.communicate(timeout=300)
@@ -197,3 +206,36 @@ def test_a_block_that_kills_every_worker_ends_the_command(tmp_path: Path) -> Non
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 1
     assert f"BadRun: block 1 has killed {ATTEMPTS} workers" in done.stderr
+
+
+def test_a_cluster_by_address_finds_relative_paths(
+    place: Path, expected: list[dict[str, Any]], begin: Any, tmp_path: Path
+) -> None:
+    """Its workers run in the folder where Ray was started, not in that of the command."""
+    (tmp_path / "model").symlink_to(place / "model")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ray = str(Path(sys.executable).with_name("ray"))
+    temporary = f"/tmp/ray-{os.getpid()}"  # sockets have short names only
+    head = ["start", "--head", "--port=0", "--num-cpus=2", f"--temp-dir={temporary}"]
+    quiet = {
+        **os.environ,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": str(Path(collimate.__file__).parents[1]),
+    }
+    started = subprocess.run(
+        [ray, *head, "--include-dashboard=false", "--disable-usage-stats"],
+        cwd=elsewhere, env=quiet, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    try:
+        assert started.returncode == 0, started.stderr
+        address = started.stdout.partition("--address='")[2].partition("'")[0]
+        again = ("--model", "model", "--limit", "600")  # the last --model counts
+        command = begin("--out", "s.jsonl", "--ray-address", address, "--no-progress", *again)
+        _, errors = command.communicate(timeout=300)
+        assert command.returncode == 0, errors
+        rows = [row for row in expected if row["row"] < 600]
+        require_close(read(tmp_path / "s.jsonl"), rows)
+    finally:
+        subprocess.run([ray, "stop", "--force"], capture_output=True, timeout=120)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -439,6 +439,18 @@ def test_blocks_are_cut_by_rows(count: int, rows: list[int], parts: PartsFolder)
     assert cut_blocks(encoded(9), parts, bar=Bar(None, None), block_rows=4).hash != cut.hash
 
 
+def test_blocks_of_long_rows_are_shorter(
+    parts: PartsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = encoded(1)
+    monkeypatch.setattr(score_on_ray, "BLOCK_TOKENS", 2 * first.example.tokens)
+    cut = cut_blocks(encoded(5), parts, bar=Bar(None, None), block_rows=4)
+    assert cut.rows == [2, 2, 1]
+    assert cut.longest == first.example.tokens
+    monkeypatch.setattr(score_on_ray, "BLOCK_TOKENS", 1)
+    assert cut_blocks(encoded(3), parts, bar=Bar(None, None)).rows == [1, 1, 1]
+
+
 def test_the_driver_holds_one_block(parts: PartsFolder) -> None:
     """What has been cut has been let go of: of a thousand examples at most two blocks live at once."""
     from collimate._types import Example
@@ -472,6 +484,7 @@ def test_the_driver_holds_one_block(parts: PartsFolder) -> None:
         ([(8, 2)], None, "cpu", (1, 8, 0)),
         ([(64, 0), (8, 2)], None, "auto", (2, 4, 1)),  # the head without a GPU takes no worker
         ([(8, 2)], 1, "cuda", (1, 8, 1)),
+        ([(0, 0), (8, 0), (8, 0)], None, "auto", (2, 8, 0)),  # a head that takes no work
     ],
 )
 def test_cores_and_gpus_are_shared_out(
@@ -487,6 +500,7 @@ def test_cores_and_gpus_are_shared_out(
         ([(2, 0)], 3, "auto", "at most the cores that Ray sees, 2, got 3"),
         ([(8, 2)], 3, "auto", "at most the GPUs that Ray sees, 2, got 3"),
         ([(8, 0)], None, "cuda", "Ray sees no GPU"),
+        ([(0, 0)], None, "auto", "Ray sees no core"),
     ],
 )
 def test_more_than_there_is_cannot_be_shared_out(

@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _errors.say(_errors.bug(error))
         return BUG
     if code == INTERRUPTED:
-        _errors.note("interrupted; a run that has begun goes on with --resume")
+        _errors.note(
+            "interrupted; a run that has begun goes on with --resume, scoring on Ray by the same command"
+        )
     return code
 
 

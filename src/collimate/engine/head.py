@@ -88,6 +88,12 @@ def head_signals(
     return _Head.apply(hidden, readout.weight, readout.bias, target, readout, tuple(signals), keep)
 
 
+def keeps_logits(readout: Readout, signals: Sequence[Signal]) -> bool:
+    """Whether logits are kept from the forward to the backward pass: log-probs alone, a trained head."""
+    trained = any(x is not None and x.requires_grad for x in (readout.weight, readout.bias))
+    return trained and readout.is_plain and all(isinstance(signal, LogProb) for signal in signals)
+
+
 class _Head(torch.autograd.Function):
     @staticmethod
     def forward(

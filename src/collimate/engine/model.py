@@ -61,18 +61,19 @@ class LogProbModel(nn.Module):
         """Each signal of each answer token (nats), float32 or better; gradients flow to the model."""
         causal = causal_model(self.model)
         hidden = self._hidden(causal, packed)
-        head: Any = causal.get_output_embeddings()
-        readout = Readout(
-            head.weight,
-            getattr(head, "bias", None),
-            **_shape_of_logits(causal.config.get_text_config()),
-        )
         selected = hidden.flatten(0, 1).index_select(0, packed.select)
         device = selected.device.type
         if torch.is_autocast_enabled(device):
             selected = selected.to(torch.get_autocast_dtype(device))
         with torch.autocast(device, enabled=False):
-            return head_signals(selected, packed.target, readout, signals)
+            return head_signals(selected, packed.target, self.readout(), signals)
+
+    def readout(self) -> Readout:
+        """How its hidden states become logits."""
+        causal = causal_model(self.model)
+        head: Any = causal.get_output_embeddings()
+        shape = _shape_of_logits(causal.config.get_text_config())
+        return Readout(head.weight, getattr(head, "bias", None), **shape)
 
     def clear_gradients(self) -> None:
         """Begin a new step: no gradient, or zeros in the vocabulary's tables.

@@ -124,6 +124,10 @@ def require_exact(model: nn.Module) -> None:
                 "the model's 4-bit layers were repacked for inference and pass no gradient back: load "
                 "the model again and give it before it is used"
             )
+        # A layer would do this to its bias when first called, and the model's hash would change.
+        bias, compute = getattr(module, "bias", None), getattr(module, "compute_dtype", None)
+        if isinstance(bias, nn.Parameter) and isinstance(compute, torch.dtype):
+            bias.data = bias.data.to(compute)
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportArgumentType]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from collimate._types import Batch, Example
 from collimate.axes import Signal, State
 from collimate.compose import Objective
 from collimate.engine.evaluate import Autocast, Rows, pack
-from collimate.engine.head import chunk_rows
+from collimate.engine.head import chunk_rows, keeps_logits
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.objective import (
     couples_batch,
@@ -57,7 +56,7 @@ def gradient_step(
     """
     signals = _signals(objective)
     owners = shares(examples, processes.count)
-    turns = _turns(model, examples, owners, budget, processes)
+    turns = _turns(model, examples, owners, signals, budget, processes)
     causal = causal_model(model.model)
     dtype = torch.float64 if causal.dtype == torch.float64 else torch.float32
     mine: dict[int, list[Tensor]] = {}  # example -> its values of each signal
@@ -104,6 +103,7 @@ def _turns(
     model: LogProbModel,
     examples: Sequence[Example],
     owners: Sequence[Sequence[int]],
+    signals: Sequence[Signal],
     budget: int,
     processes: Processes,
 ) -> list[tuple[tuple[int, ...], int]]:
@@ -111,7 +111,7 @@ def _turns(
 
     Sharded processes take equally many turns; who has fewer computes one example for nothing.
     """
-    rows = _kept_rows(model)
+    rows = _kept_rows(model, signals)
     plans = [
         [
             tuple(own[i] for i in batch)
@@ -127,16 +127,16 @@ def _turns(
     return turns + [((shortest,), 0)] * idle
 
 
-def _kept_rows(model: LogProbModel) -> int | None:
+def _kept_rows(model: LogProbModel, signals: Sequence[Signal]) -> int | None:
     """The most answer tokens of a micro-batch whose logits the head keeps from forward to backward.
 
-    A frozen head keeps none, and a GPU would rather compute some again than run short micro-batches.
+    None where it keeps none, and on a GPU, which would rather compute some again than run short
+    micro-batches.
     """
-    causal = causal_model(model.model)
-    head: Any = causal.get_output_embeddings()
-    if causal.device.type != "cpu" or not head.weight.requires_grad:
+    readout = model.readout()
+    if readout.weight.device.type != "cpu" or not keeps_logits(readout, signals):
         return None
-    return chunk_rows(head.weight.shape[0])
+    return chunk_rows(readout.weight.shape[0])
 
 
 def _signals(objective: Objective) -> tuple[Signal, ...]:

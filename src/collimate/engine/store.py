@@ -33,15 +33,43 @@ def segment_bytes(rows: Mapping[bytes, np.ndarray]) -> bytes:
     )
 
 
-def keys_in(folder: Path) -> set[bytes]:
-    """The key of every row that can be read in the folder of a model. Errors: OSError."""
-    found: set[bytes] = set()
-    for path in segments_in(folder):
-        data = path.read_bytes()
-        if state_of(path, data) == "whole":
-            keys = safetensors.numpy.load(data)["key"].tobytes()
-            found.update(keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
-    return found
+class KnownKeys:
+    """Which rows can be read in the folder of a model, at eight bytes each. Errors: OSError.
+
+    Another key that begins with the same eight bytes counts as known: then one row is not there for
+    the run that looks for it, and is computed by it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        parts = [np.empty(0, dtype=np.uint64)]
+        for path in segments_in(folder):
+            with suppress(FileNotFoundError):  # removed since it was listed
+                data = path.read_bytes()
+                if state_of(path, data) == "whole":
+                    keys = safetensors.numpy.load(data)["key"][:, :8]
+                    parts.append(np.ascontiguousarray(keys).view(np.uint64)[:, 0])
+        self._sorted = np.unique(np.concatenate(parts))
+
+    def __contains__(self, key: bytes) -> bool:
+        number = np.frombuffer(key[:8], dtype=np.uint64)[0]
+        at = int(np.searchsorted(self._sorted, number))
+        return at < len(self._sorted) and bool(self._sorted[at] == number)
+
+
+def require_writable(folder: Path, description: Mapping[str, str]) -> None:
+    """Errors: BadRun if the folder cannot be written: told before, not after, a long pass."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark_used(folder, description)
+    except OSError as error:
+        raise _unusable("write", folder, error) from error
+
+
+def _unusable(verb: str, folder: Path, error: OSError) -> BadRun:
+    return BadRun(
+        f"cannot {verb} the reference cache in {folder}: {error.strerror or error}; free some space, "
+        "mend the rights, or choose another folder (cache=..., or COLLIMATE_CACHE)"
+    )
 
 
 class LogProbStore:
@@ -83,11 +111,7 @@ class LogProbStore:
 
     def require_writable(self) -> None:
         """Errors: BadRun if the folder cannot be written: told before, not after, a long pass."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            mark_used(self.folder, self.description)
-        except OSError as error:
-            raise self._unusable("write", error) from error
+        require_writable(self.folder, self.description)
 
     def add(self, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
         """Keep the rows whose keys are new; they reach the disk in segments, the last by `flush`.
@@ -109,7 +133,7 @@ class LogProbStore:
             self.segments.add(self._write(self._pending))
             mark_used(self.folder, self.description)
         except OSError as error:
-            raise self._unusable("write", error) from error
+            raise _unusable("write", self.folder, error) from error
         self._pending, self._pending_bytes = {}, 0
 
     def settle(self) -> None:
@@ -127,7 +151,7 @@ class LogProbStore:
         try:
             paths = segments_in(self.folder)
         except OSError as error:
-            raise self._unusable("read", error) from error
+            raise _unusable("read", self.folder, error) from error
         for path in paths:
             for key, row in self._read(path):
                 if key not in found and (keys is None or key in keys):
@@ -156,9 +180,3 @@ class LogProbStore:
         for i, length in enumerate(tensors["length"].tolist()):
             yield keys[KEY_BYTES * i : KEY_BYTES * (i + 1)], tensors["log_prob"][start:][:length]
             start += length
-
-    def _unusable(self, verb: str, error: OSError) -> BadRun:
-        return BadRun(
-            f"cannot {verb} the reference cache in {self.folder}: {error.strerror or error}; free "
-            "some space, mend the rights, or choose another folder (cache=..., or COLLIMATE_CACHE)"
-        )

@@ -1,17 +1,19 @@
 """A folder in which long work goes on: blocks to be done, parts that are done, whose they are.
 
-    <folder>/identity.json        what the parts belong to
-    <folder>/blocks/00000012      to be done; written anew each time
-    <folder>/parts/00000012       done: there whole or not at all
-
-One writer at a time.
+<folder>/lock                 held while a command works here
+<folder>/identity.json        what the parts belong to
+<folder>/blocks/00000012      to be done; written anew each time
+<folder>/parts/00000012       done: there whole or not at all
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from collimate._checks import BadRun
 from collimate._files import write_atomically
 
 SCHEMA_VERSION = 1
+BAD_ROWS = "bad_rows.jsonl"
+_FILES = ("identity.json", BAD_ROWS)
+_NAMES = {"blocks", "parts", "lock", *_FILES, *(f".{name}.partial" for name in _FILES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,28 @@ class PartsFolder:
     """The folder at `path`, whether it is there or not. Errors of every method: OSError."""
 
     path: Path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The folder, there and ours alone.
+
+        Errors: BadRun where another command works in it, or it holds what no scoring left there.
+        """
+        strange = sorted(set(os.listdir(self.path)) - _NAMES) if self.path.exists() else []
+        if strange:
+            raise BadRun(
+                f"{self.path} is where finished parts go, but it holds other things ({strange[0]}): "
+                "move them away, or name another --out"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of by whatever kills us
+            except BlockingIOError:
+                raise BadRun(
+                    f"another command is working in {self.path}: wait for it, or name another --out"
+                ) from None
+            yield
 
     def begin(self) -> None:
         """Make the folder, without blocks."""
@@ -77,7 +104,12 @@ class PartsFolder:
 
     def remove(self) -> None:
         """All of it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        for name in ("blocks", "parts"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in _NAMES - {"blocks", "parts"}:
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody put a file of his own there meanwhile
+            self.path.rmdir()
 
     def _part(self, number: int) -> Path:
         return self.path / "parts" / f"{number:08d}"

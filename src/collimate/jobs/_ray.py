@@ -13,10 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from collimate._checks import BadConfig, BadRun, CollimateError
+from collimate._checks import BadConfig, BadRun
 from collimate.jobs._scorer import ScoredBlock, Scorer, ScorerSettings, Surveyed
 
 Result = TypeVar("Result")
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 OBJECT_STORE = 2**30  # bytes that a Ray of our own may hold in shared memory
 IN_FLIGHT = 2**29  # bytes of blocks and results on their way, on any
 PER_WORKER = 2  # blocks: one in work and one that waits
+AT_ONCE = 4096  # blocks that Ray is told of; each is an object that it keeps an account of
 ATTEMPTS = 4  # a block that kills its worker so often is not given to another
 
 
@@ -52,7 +54,9 @@ def pool_on(
     gpus = sum(gpus for _, gpus in machines) if device in ("auto", "cuda") else 0
     if device == "cuda" and not gpus:
         raise BadConfig("device 'cuda' was asked for, but Ray sees no GPU; use 'auto' or 'cpu'")
-    used = [machine for machine in machines if machine[1]] if gpus else list(machines)
+    used = [(cores, own) for cores, own in machines if (own if gpus else cores)]
+    if not used:
+        raise BadConfig("Ray sees no core that a worker could have")
     count = workers or gpus or len(used)
     if gpus and count > gpus:
         raise BadConfig(f"workers must be at most the GPUs that Ray sees, {gpus}, got {count}")
@@ -85,6 +89,11 @@ def connected(address: str | None) -> Iterator[None]:
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         if ray.is_initialized():
+            if address is not None:
+                raise BadConfig(
+                    "Ray has been started in this process already: leave out the address, or shut it "
+                    "down first (ray.shutdown())"
+                )
             yield
             return
         options: dict[str, Any] = {
@@ -97,7 +106,7 @@ def connected(address: str | None) -> Iterator[None]:
         try:
             with _mute_standard_error():
                 ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:
             where = "on this machine" if address is None else f"at '{address}'"
             raise BadRun(
                 f"cannot start or reach Ray {where}: {error}; a cluster is given as host:port (or "
@@ -122,7 +131,8 @@ def call(function: Callable[[], Result], pool: Pool) -> Result:
     import ray
 
     with _own_errors():
-        task: Any = ray.remote(num_cpus=pool.cores, num_gpus=pool.gpus)(_called)
+        # A worker that is killed here would be killed again: its model does not fit.
+        task: Any = ray.remote(num_cpus=pool.cores, num_gpus=pool.gpus, max_retries=0)(_called)
         return ray.get(task.remote(function))
 
 
@@ -144,29 +154,42 @@ def scored(
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a block may take hours
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         object_store_memory=IN_FLIGHT
     )
-    attempts = ray.remote(num_cpus=0)(_Attempts).remote()
     items = [{"number": number, "path": str(path)} for number, path in blocks.items()]
     with ray.data.DataContext.current(context), _own_errors():
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        results = (
-            ray.data.from_items(items, override_num_blocks=len(items))
-            # Only this machine is sure to have the files; one process reads faster than all score.
-            .map(_read, num_cpus=0, label_selector=here, compute=ray.data.TaskPoolStrategy(size=1))
-            .map(
-                cast(Any, _Worker),  # a class is called once, its object for every block
-                fn_constructor_args=(model, reference, settings, attempts),
-                compute=ray.data.ActorPoolStrategy(
-                    size=pool.workers, max_tasks_in_flight_per_actor=PER_WORKER
-                ),
-                num_cpus=pool.cores,
-                num_gpus=pool.gpus or None,
+        counter: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts)
+        attempts = counter.options(label_selector=here).remote()
+        for start in range(0, len(items), AT_ONCE):
+            yield from _mapped(
+                items[start : start + AT_ONCE], (model, reference, settings, attempts), here, pool
             )
+
+
+def _mapped(
+    items: list[dict[str, Any]], given: tuple[Any, ...], here: dict[str, str], pool: Pool
+) -> Iterator[ScoredBlock]:
+    import ray.data
+
+    results = (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        # Only this machine is sure to have the files; one process reads faster than all score.
+        .map(_read, num_cpus=0, label_selector=here, compute=ray.data.TaskPoolStrategy(size=1))
+        .map(
+            cast(Any, _Worker),  # a class is called once, its object for every block
+            fn_constructor_args=given,
+            compute=ray.data.ActorPoolStrategy(
+                size=pool.workers, max_tasks_in_flight_per_actor=PER_WORKER
+            ),
+            num_cpus=pool.cores,
+            num_gpus=pool.gpus or None,
         )
-        for row in results.iter_rows():
-            yield ScoredBlock(number=row["number"], lines=row["lines"], segment=row["segment"])
+    )
+    for row in results.iter_rows():
+        yield ScoredBlock(number=row["number"], lines=row["lines"], segment=row["segment"])
 
 
 def _read(item: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +220,13 @@ class _Worker:
         settings: ScorerSettings,
         attempts: Any,
     ) -> None:
-        self.scorer = Scorer(model, reference, settings)
+        self.given = (model, reference, settings)
         self.attempts = attempts
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Loaded with the first block, so that a worker that dies of its models has died of a block."""
+        return Scorer(*self.given)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         import ray
@@ -208,7 +236,7 @@ class _Worker:
         if attempt > ATTEMPTS:
             raise BadRun(
                 f"block {number} has killed {ATTEMPTS} workers, probably because they ran out of "
-                "memory: lower --tokens-per-micro-batch or --workers and give the command again; "
+                "memory: lower --workers or --tokens-per-micro-batch and give the command again; "
                 "what is done is kept"
             )
         found = self.scorer.score(number, item["block"])
@@ -218,15 +246,15 @@ class _Worker:
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """An error of ours that a worker raised, as if it had been raised here."""
+    """What a worker raised as if it had been raised here; BadRun where workers were lost."""
     from ray.exceptions import RayError
 
     try:
         yield
     except Exception as error:
-        own = _own(error)
-        if own is not None:
-            raise own from error
+        raised = _raised(error)
+        if raised is not error and not isinstance(raised, RayError):
+            raise raised from error
         if isinstance(error, RayError):
             reason = " ".join(str(error).split())[-300:]
             raise BadRun(
@@ -236,12 +264,15 @@ def _own_errors() -> Iterator[None]:
         raise
 
 
-def _own(error: BaseException | None) -> CollimateError | None:
-    while error is not None:
-        if isinstance(error, CollimateError) and type(error).__module__.startswith("collimate"):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
+def _raised(error: Exception) -> Exception:
+    """An error of ours among the causes of an error; of one of Ray's, else the first cause."""
+    chain: list[BaseException] = [error]
+    while (cause := getattr(chain[-1], "cause", None) or chain[-1].__cause__) is not None:
+        chain.append(cause)
+    of_ray = type(error).__module__.startswith("ray.")
+    known = [one for one in chain if type(one).__module__.startswith("collimate")]
+    first = (known or (chain[-1:] if of_ray else chain))[0]
+    return first if isinstance(first, Exception) else error
 
 
 @contextmanager

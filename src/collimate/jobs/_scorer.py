@@ -16,8 +16,8 @@ from collimate.engine.block import examples_of
 from collimate.engine.check import LAYOUTS, check_layout, require_readable
 from collimate.engine.evaluate import Row, log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
-from collimate.engine.load import generation_end_ids, load_model, quiet
-from collimate.engine.model import LogProbModel, context_of, vocabulary_of
+from collimate.engine.load import load_model, quiet
+from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
 from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime, explaining_memory
@@ -31,17 +31,12 @@ from collimate.jobs.settings import TrainSettings
 class Surveyed:
     """What a worker found a model to be.
 
-    context: the longest sequence it reads, None if it does not say. vocabulary: ids below it can be
-    read. end_ids: those that end a sequence by its generation config. shared: whether answers may
-    share their prompt. fingerprint, description: its name in the cache, and for people. quantize:
-    how it is loaded.
+    shared: whether answers may share their prompt. fingerprint, description: its name in the cache,
+    and for people. quantize: how it is loaded.
     """
 
     name: str
     quantize: str | None
-    context: int | None
-    vocabulary: int
-    end_ids: frozenset[int]
     shared: bool
     fingerprint: str
     description: Mapping[str, str]
@@ -70,11 +65,14 @@ class ScoredBlock:
     segment: bytes | None
 
 
-def survey(name: str, settings: ScorerSettings, *, quantize: str | None = None) -> Surveyed:
-    """Load a model as every worker will, and say what it is. Errors: BadModel, BadConfig."""
+def survey(
+    name: str, settings: ScorerSettings, *, longest: int, quantize: str | None = None
+) -> Surveyed:
+    """Load a model as every worker will, and say what it is. Errors: BadModel, BadConfig.
+
+    longest: tokens of the longest example, which the layout is checked for as in training.
+    """
     engine, _ = _loaded(name, settings, quantize)
-    # Rows that no worker has seen yet may be as long as the context, and so is the probe at most.
-    longest = context_of(engine.model) or 2**62
     with explaining_memory():
         check = check_layout(engine.model, longest=longest, gradients=settings.segments)
     engine.shared = check.shared
@@ -83,9 +81,6 @@ def survey(name: str, settings: ScorerSettings, *, quantize: str | None = None) 
     return Surveyed(
         name=name,
         quantize=quantize,
-        context=context_of(engine.model),
-        vocabulary=vocabulary_of(engine.model),
-        end_ids=generation_end_ids(engine.model),
         shared=check.shared,
         fingerprint=fingerprint,
         description=description_of(frozen, settings.options),

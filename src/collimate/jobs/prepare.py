@@ -123,6 +123,11 @@ def prepare(
         _require_float32(policy, settings)
         if is_quantized(policy) and not has_adapter(policy):
             require_lora(settings)
+        if is_quantized(policy) and settings.parallel == "fsdp2":
+            raise BadConfig(
+                "parallel fsdp2 shards tensors by rows, which those of a quantised model do not have: "
+                "use ddp, or leave it out"
+            )
         if settings.lora_rank is not None:
             require_no_adapter(policy)
         policy.to(runtime.device)

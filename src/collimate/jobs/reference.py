@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from collimate._checks import BadData
 from collimate._types import Example
 from collimate.engine.cache import collect, default_cache
@@ -21,6 +23,7 @@ from collimate.engine.fingerprint import (
 )
 from collimate.engine.load import AnyModel, load_model, name_of
 from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime
 from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore
@@ -117,7 +120,14 @@ def _other(
     Rows stand under a layout only if it had passed its check: where they are all there the check is
     left out, and the model computes nothing.
     """
-    model = load_model(reference, trust_remote_code=settings.trust_remote_code)
+    quantization = Quantization.of(  # as the policy's: their rounding is not to be compared
+        None if isinstance(reference, nn.Module) else settings.quantize,
+        precision=settings.precision,
+        device=runtime.device,
+    )
+    model = load_model(
+        reference, trust_remote_code=settings.trust_remote_code, quantization=quantization
+    )
     require_readable(model, examples)
     model.to(runtime.device).eval()
     weights = weights_hash(model)

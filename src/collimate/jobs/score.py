@@ -147,7 +147,11 @@ def score(
         rows = rows_of(policy, "scoring")
         others = None
         if reference is not None:
-            other = load_model(reference, trust_remote_code=options.trust_remote_code)
+            other = load_model(
+                reference,
+                trust_remote_code=options.trust_remote_code,
+                quantization=None if isinstance(reference, nn.Module) else quantization,
+            )
             require_readable(other, loaded.examples)
             others = rows_of(other, "reference")
     if bad_rows is not None and runtime.processes.is_main:

@@ -16,21 +16,24 @@ from collimate._files import write_atomically
 from collimate._types import Example
 from collimate.data import BadRow, Encoded, Limits, stream_data
 from collimate.data import Tokenizer as DataTokenizer
-from collimate.engine.block import block_bytes
+from collimate.engine.block import block_bytes, examples_of
 from collimate.engine.cache import folder_of, mark_used
 from collimate.engine.fingerprint import sequence_key
-from collimate.engine.load import load_tokenizer, quiet
+from collimate.engine.load import generation_end_ids, load_tokenizer, quiet
+from collimate.engine.model import context_of, vocabulary_of
 from collimate.engine.segment import write_segment
-from collimate.engine.store import keys_in
+from collimate.engine.shape import empty_model
+from collimate.engine.store import KnownKeys, require_writable
 from collimate.jobs import _ray
 from collimate.jobs._console import Bar, Console
-from collimate.jobs._parts import PartsFolder
-from collimate.jobs._scorer import ScorerSettings, Surveyed, survey
+from collimate.jobs._parts import BAD_ROWS, PartsFolder
+from collimate.jobs._scorer import ScorerSettings, survey
 from collimate.jobs.score import require_one_model, say_what_is_missing
 from collimate.jobs.settings import SCORE_SETTINGS, TrainSettings, settings_from
 
 BLOCK_ROWS = 512
-"""Rows that a worker is given at a time: what its death costs, and some megabytes."""
+BLOCK_TOKENS = 2**18
+"""Rows that a worker is given at a time, fewer where they are long: what its death costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,39 +98,36 @@ def score_on_ray(
         require_extra(package, "ray")
     quiet()
     console = Console(enabled=options.progress)
-    target, root = (None if path is None else Path(path) for path in (out, cache))
+    target, root = (None if path is None else Path(path).absolute() for path in (out, cache))
     if target is not None and target.exists() and not force:
         raise BadConfig(f"{target} exists: name another file, or replace it with force=True")
-    parts = PartsFolder(_place(target, root, model, data, tokenizer))
-    with _ray.connected(address):
+    parts = PartsFolder(_place(target, root, _named(data), str(model), str(settings)))
+    with parts.held(), _ray.connected(address):
         pool = _ray.pool_on(_ray.machines(), workers=workers, device=options.device)
         told = ScorerSettings(
             options=options, threads=pool.cores, tokens=tokens, segments=root is not None
         )
-        surveyed = _ray.call(partial(survey, str(model), told, quantize=options.quantize), pool)
-        other = (
-            None if reference is None else _ray.call(partial(survey, str(reference), told), pool)
-        )
         parts.begin()
         try:
-            tokenizers = load_tokenizer(
-                tokenizer, model, trust_remote_code=options.trust_remote_code
-            )
-            entries = _entries(data, cast(DataTokenizer, tokenizers), surveyed, options)
-            filled = frozenset[bytes]()
-            if root is not None:
-                filled = frozenset(keys_in(folder_of(root, surveyed.fingerprint)))
             with console.bar("reading", total=None) as bar:
-                cut = cut_blocks(entries, parts, filled=filled, bar=bar)
+                cut = cut_blocks(_entries(model, tokenizer, data, options), parts, bar=bar)
+            looked = partial(survey, settings=told, longest=cut.longest, quantize=options.quantize)
+            surveyed = _ray.call(partial(looked, _everywhere(model)), pool)
+            other = None
+            if reference is not None:
+                other = _ray.call(partial(looked, _everywhere(reference)), pool)
+            folder = None if root is None else folder_of(root, surveyed.fingerprint)
+            if folder is not None:
+                require_writable(folder, surveyed.description)
             parts.require_same(
                 {
                     "model": surveyed.fingerprint,
                     "reference": None if other is None else other.fingerprint,
                     "data": cut.hash,
                     "tokens": tokens,
-                    "cache": None if root is None else str(root.absolute()),
+                    "cache": None if root is None else str(root),
                 },
-                force=force,
+                force=force or target is None,  # what is done is known by the cache itself
             )
         except BaseException:
             parts.discard_unless_begun()
@@ -137,31 +137,24 @@ def score_on_ray(
             answers_truncated=cut.answers_truncated,
             prompts_truncated=cut.prompts_truncated,
         )
-        if target is None:
-            for number in cut.filled - parts.done():
-                parts.add(number, b"")
-        done = parts.done()
+        filled = set[int]() if folder is None else _filled(folder, parts, len(cut.rows))
+        done = parts.done() if target is not None else filled
         for number in done:
             parts.block(number).unlink(missing_ok=True)
         left = {n: parts.block(n) for n in range(len(cut.rows)) if n not in done}
         kept = sum(cut.rows[number] for number in done)
         with console.bar("scoring", total=sum(cut.rows), done=kept) as bar:
             for block in _ray.scored(left, surveyed, other, told, pool) if left else ():
-                if (
-                    root is not None
-                    and block.segment is not None
-                    and block.number not in cut.filled
-                ):
-                    folder = folder_of(root, surveyed.fingerprint)
+                if folder is not None and block.segment is not None and block.number not in filled:
                     write_segment(folder, block.segment)
                     mark_used(folder, surveyed.description)
-                parts.add(block.number, b"" if target is None else block.lines)
+                if target is not None:
+                    parts.add(block.number, block.lines)
                 bar.advance(cut.rows[block.number])
-    if target is not None:
         _finish(target, parts, cut, None if bad_rows is None else Path(bad_rows))
-    parts.remove()
+        parts.remove()
     return ScoreSummary(
-        out=target,
+        out=None if out is None else Path(out),
         rows=sum(cut.rows),
         left_out=dict(cut.skipped),
         blocks=len(cut.rows),
@@ -169,17 +162,23 @@ def score_on_ray(
     )
 
 
+def _everywhere(model: str | Path) -> str:
+    """The model as a worker is told of it, which works in another folder, perhaps elsewhere."""
+    named = str(model)
+    return named if named.startswith("hub:") else str(Path(named).absolute())
+
+
 @dataclass(slots=True, kw_only=True)
 class Cut:
     """A stream of rows cut into blocks, and what is known about it.
 
-    rows: of each block. hash: of all blocks, in order. filled: blocks whose every row the cache
-    holds. skipped: reason -> rows left out.
+    rows: of each block. hash: of all blocks, in order. longest: tokens of an example. skipped:
+    reason -> rows left out.
     """
 
     rows: list[int] = field(default_factory=list[int])
     hash: str = ""
-    filled: set[int] = field(default_factory=set[int])
+    longest: int = 0
     skipped: Counter[str] = field(default_factory=Counter[str])
     answers_truncated: int = 0
     prompts_truncated: int = 0
@@ -189,25 +188,22 @@ def cut_blocks(
     entries: Iterable[Encoded | BadRow],
     parts: PartsFolder,
     *,
-    filled: frozenset[bytes] = frozenset(),
     bar: Bar,
     block_rows: int | None = None,
 ) -> Cut:
     """Write a stream of rows to the folder's blocks and its bad rows beside them; one block in memory."""
-    cut, digest, examples = Cut(), hashlib.sha256(), list[Example]()
+    cut, digest, examples, tokens = Cut(), hashlib.sha256(), list[Example](), 0
     size = block_rows or BLOCK_ROWS
 
     def close() -> None:
         number, block = len(cut.rows), block_bytes(examples)
         digest.update(block)
-        if filled and all(sequence_key(e, a) in filled for e in examples for a in e.answers):
-            cut.filled.add(number)
         write_atomically(parts.block(number), block)  # whether it is done is known at the end
         cut.rows.append(len(examples))
         bar.advance(len(examples))
         examples.clear()
 
-    with (parts.path / _BAD_ROWS).open("w", encoding="utf-8") as bad:
+    with (parts.path / BAD_ROWS).open("w", encoding="utf-8") as bad:
         for entry in entries:
             if isinstance(entry, BadRow):
                 cut.skipped[entry.reason.value] += 1
@@ -215,46 +211,64 @@ def cut_blocks(
                 continue
             cut.answers_truncated += entry.answers_truncated
             cut.prompts_truncated += entry.prompt_truncated
+            more = entry.example.tokens
+            if examples and tokens + more > BLOCK_TOKENS:
+                close()
+                tokens = 0
             examples.append(entry.example)
+            tokens, cut.longest = tokens + more, max(cut.longest, more)
             if len(examples) == size:
                 close()
+                tokens = 0
         if examples:
             close()
     cut.hash = digest.hexdigest()
     return cut
 
 
-_BAD_ROWS = "bad_rows.jsonl"
-
-
 def _entries(
-    data: Any, tokenizer: DataTokenizer, surveyed: Surveyed, options: TrainSettings
+    model: str | Path, tokenizer: str | Path | None, data: Any, options: TrainSettings
 ) -> Iterable[Encoded | BadRow]:
+    """The rows as the model will read them; of the model only its config is read here."""
+    tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
+    shape = empty_model(model, trust_remote_code=options.trust_remote_code)
     return stream_data(
         data,
-        tokenizer,
+        cast(DataTokenizer, tokens),
         limits=Limits(
             max_prompt=options.max_prompt,
             max_answer=options.max_answer,
             truncate_answers=options.truncate_answers,
-            context=surveyed.context,
-            vocab_size=surveyed.vocabulary,
+            context=context_of(shape),
+            vocab_size=vocabulary_of(shape),
         ),
-        end_ids=surveyed.end_ids,
+        end_ids=generation_end_ids(shape),
         format=options.format,
         limit=options.limit,
         on_bad_row=options.on_bad_row,
     )
 
 
-def _finish(out: Path, parts: PartsFolder, cut: Cut, bad_rows: Path | None) -> None:
+def _filled(folder: Path, parts: PartsFolder, count: int) -> set[int]:
+    """The blocks whose every row the cache holds."""
+    known = KnownKeys(folder)
+
+    def holds(number: int) -> bool:
+        examples = examples_of(parts.block(number).read_bytes())
+        return all(sequence_key(e, a) in known for e in examples for a in e.answers)
+
+    return {number for number in range(count) if holds(number)}
+
+
+def _finish(out: Path | None, parts: PartsFolder, cut: Cut, bad_rows: Path | None) -> None:
     """Bad rows first: with `out` in its place nothing is left to be done."""
     if bad_rows is not None and cut.skipped:
-        with (parts.path / _BAD_ROWS).open("rb") as lines:
+        with (parts.path / BAD_ROWS).open("rb") as lines:
             write_atomically(bad_rows, lines)
     elif bad_rows is not None:
         bad_rows.unlink(missing_ok=True)
-    write_atomically(out, parts.joined(len(cut.rows)))
+    if out is not None:
+        write_atomically(out, parts.joined(len(cut.rows)))
 
 
 def parts_beside(out: Path) -> Path:
@@ -266,13 +280,16 @@ def parts_beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.parts")
 
 
-def _place(out: Path | None, cache: Path | None, *inputs: object) -> Path:
+def _place(out: Path | None, cache: Path | None, *inputs: str) -> Path:
     """Beside the file; of a cache that is filled, in it, by what the same command would name again."""
     if out is not None:
         return parts_beside(out)
     assert cache is not None  # `_require_sense`
-    named = hashlib.sha256(json.dumps([str(one) for one in inputs]).encode()).hexdigest()
-    return cache / f"fill-{named[:12]}.parts"
+    return cache / f"fill-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:12]}.parts"
+
+
+def _named(data: Any) -> str:
+    return str(data) if isinstance(data, str | Path) else type(data).__name__
 
 
 def _require_sense(
