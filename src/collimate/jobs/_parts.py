@@ -35,7 +35,7 @@ class PartsFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """The folder, there and ours alone.
+        """The folder, there and ours alone; gone again where work stopped before `require_same`.
 
         Errors: BadRun where another command works in it, or it holds what no scoring left there.
         """
@@ -53,7 +53,11 @@ class PartsFolder:
                 raise BadRun(
                     f"another command is working in {self.path}: wait for it, or name another --out"
                 ) from None
-            yield
+            try:
+                yield
+            finally:
+                if self._identity() is None:  # nothing is known yet that is worth keeping
+                    self.remove()
 
     def begin(self) -> None:
         """Make the folder, without blocks."""
@@ -96,11 +100,6 @@ class PartsFolder:
     def joined(self, count: int) -> Iterator[bytes]:
         """The first `count` parts in order, one at a time."""
         return (self._part(number).read_bytes() for number in range(count))
-
-    def discard_unless_begun(self) -> None:
-        """Leave nothing behind of work that stopped before anything was known."""
-        if self._identity() is None:
-            self.remove()
 
     def remove(self) -> None:
         """All of it."""

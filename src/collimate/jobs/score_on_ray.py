@@ -102,36 +102,33 @@ def score_on_ray(
     if target is not None and target.exists() and not force:
         raise BadConfig(f"{target} exists: name another file, or replace it with force=True")
     parts = PartsFolder(_place(target, root, _named(data), str(model), str(settings)))
+    entries = _entries(model, tokenizer, data, options)
     with parts.held(), _ray.connected(address):
         pool = _ray.pool_on(_ray.machines(), workers=workers, device=options.device)
         told = ScorerSettings(
             options=options, threads=pool.cores, tokens=tokens, segments=root is not None
         )
         parts.begin()
-        try:
-            with console.bar("reading", total=None) as bar:
-                cut = cut_blocks(_entries(model, tokenizer, data, options), parts, bar=bar)
-            looked = partial(survey, settings=told, longest=cut.longest, quantize=options.quantize)
-            surveyed = _ray.call(partial(looked, _everywhere(model)), pool)
-            other = None
-            if reference is not None:
-                other = _ray.call(partial(looked, _everywhere(reference)), pool)
-            folder = None if root is None else folder_of(root, surveyed.fingerprint)
-            if folder is not None:
-                require_writable(folder, surveyed.description)
-            parts.require_same(
-                {
-                    "model": surveyed.fingerprint,
-                    "reference": None if other is None else other.fingerprint,
-                    "data": cut.hash,
-                    "tokens": tokens,
-                    "cache": None if root is None else str(root),
-                },
-                force=force or target is None,  # what is done is known by the cache itself
-            )
-        except BaseException:
-            parts.discard_unless_begun()
-            raise
+        with console.bar("reading", total=None) as bar:
+            cut = cut_blocks(entries, parts, bar=bar)
+        looked = partial(survey, settings=told, longest=cut.longest, quantize=options.quantize)
+        surveyed = _ray.call(partial(looked, _everywhere(model)), pool)
+        other = None
+        if reference is not None:
+            other = _ray.call(partial(looked, _everywhere(reference)), pool)
+        folder = None if root is None else folder_of(root, surveyed.fingerprint)
+        if folder is not None:
+            require_writable(folder, surveyed.description)
+        parts.require_same(
+            {
+                "model": surveyed.fingerprint,
+                "reference": None if other is None else other.fingerprint,
+                "data": cut.hash,
+                "tokens": tokens,
+                "cache": None if root is None else str(root),
+            },
+            force=force or target is None,  # what is done is known by the cache itself
+        )
         say_what_is_missing(
             cut.skipped,
             answers_truncated=cut.answers_truncated,
