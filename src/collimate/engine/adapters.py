@@ -1,8 +1,13 @@
 """peft, imported without bitsandbytes, which alone would take two seconds and 44 MB of every start."""
 
+import sys
+from contextlib import nullcontext
+
 from collimate._bitsandbytes import hidden
 
-with hidden("bitsandbytes"):  # peft looks for it again where a model is quantised
+loaded = "bitsandbytes" in sys.modules
+# peft looks for it again where a model is quantised.
+with nullcontext() if loaded else hidden("bitsandbytes"):
     from peft import LoraConfig as LoraConfig
     from peft import PeftModel as PeftModel
     from peft import get_peft_model as get_peft_model
