@@ -6,7 +6,6 @@ is installed, and on Apple's GPUs it has no others.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
 from collections.abc import Callable, Generator
@@ -25,7 +24,9 @@ def load_bitsandbytes() -> Any:
     # It warns where it falls back on what comes with it, which is what we ask of it.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with hidden("kernels"):
-        return importlib.import_module("bitsandbytes")
+        import bitsandbytes
+
+        return bitsandbytes
 
 
 @contextmanager

@@ -160,7 +160,7 @@ INSTANTS: dict[str, tuple[tuple[Any, str], int]] = {
     "at the first step's record": ((_job.Job, "_require_zero_start"), 1),
     "at an evaluation": ((_job.Job, "_evaluate"), 2),
     "after the last step": ((_job.Job, "_finish"), 1),
-    "at the last evaluation": ((_job.Job, "_samples_after"), 1),
+    "at the last evaluation": ((_job, "add_samples_after"), 1),
     "at the last checkpoint": ((_job.Job, "_checkpoint"), 4),
     "before a checkpoint's record": ((_job.Job, "_write_record"), 2),
     "before the last record": ((_job.Job, "_write_record"), 5),

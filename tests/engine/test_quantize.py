@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from collimate import _bitsandbytes
 from collimate._bitsandbytes import hidden, load_bitsandbytes
 from collimate._checks import BadConfig, BadModel, MissingExtra
 from collimate._types import Example
@@ -256,16 +255,22 @@ class TestImport:
     def test_no_kernels_are_fetched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[object] = []
 
-        def spy(name: str) -> Any:
-            seen.append(sys.modules.get("kernels", "could be imported"))
-            return name
+        class Spy:
+            def find_spec(self, name: str, *_: object) -> None:
+                if name == "bitsandbytes":
+                    seen.append(sys.modules.get("kernels", "could be imported"))
 
-        monkeypatch.setattr(_bitsandbytes.importlib, "import_module", spy)
-        assert load_bitsandbytes() == "bitsandbytes"
+        monkeypatch.setattr(_bitsandbytes, "require_extra", lambda *_: None)
+        monkeypatch.setattr(sys, "meta_path", [Spy()])  # which finds nothing
+        monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+        monkeypatch.delitem(sys.modules, "bitsandbytes")
+        with pytest.raises(ModuleNotFoundError):
+            load_bitsandbytes()
         assert "kernels" not in sys.modules
         there = ModuleType("kernels")  # as transformers imports it where it is installed
         monkeypatch.setitem(sys.modules, "kernels", there)
-        assert load_bitsandbytes() == "bitsandbytes"
+        with pytest.raises(ModuleNotFoundError):
+            load_bitsandbytes()
         assert sys.modules["kernels"] is there
         assert seen == [None, None]
 

@@ -256,7 +256,7 @@ def test_ctrl_c_before_the_first_step(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_job.Job, "_samples_before", interrupted)
+        patch.setattr(_job, "samples_before", interrupted)
         with pytest.raises(KeyboardInterrupt):
             begin()
     assert not (tmp_path / "run" / "run.json").exists()

@@ -209,7 +209,11 @@ def test_a_block_that_kills_every_worker_ends_the_command(tmp_path: Path) -> Non
 
 
 def test_a_cluster_by_address_finds_relative_paths(
-    place: Path, expected: list[dict[str, Any]], begin: Any, tmp_path: Path
+    place: Path,
+    expected: list[dict[str, Any]],
+    begin: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its workers run in the folder where Ray was started, not in that of the command."""
     (tmp_path / "model").symlink_to(place / "model")
@@ -217,6 +221,7 @@ def test_a_cluster_by_address_finds_relative_paths(
     elsewhere.mkdir()
     ray = str(Path(sys.executable).with_name("ray"))
     temporary = f"/tmp/ray-{os.getpid()}"  # sockets have short names only
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # what `ray start` asks for
     head = ["start", "--head", "--port=0", "--num-cpus=2", f"--temp-dir={temporary}"]
     quiet = {
         **os.environ,

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -82,12 +81,8 @@ def connected(address: str | None) -> Iterator[None]:
     with _quiet():
         with _mute_standard_error():  # its libraries say which log level they took
             import ray
-            from ray.data import DataContext
 
-            DataContext.get_current()  # warns of its own fields the first time
-
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _hush()
         if ray.is_initialized():
             if address is not None:
                 raise BadConfig(
@@ -110,12 +105,23 @@ def connected(address: str | None) -> Iterator[None]:
             where = "on this machine" if address is None else f"at '{address}'"
             raise BadRun(
                 f"cannot start or reach Ray {where}: {error}; a cluster is given as host:port (or "
-                "auto), and one of its machines is where this command must run"
+                "auto), one of its machines is where this command must run, and one that asks for a "
+                "token needs RAY_AUTH_MODE=token"
             ) from error
         try:
+            with _mute_standard_error():  # after the start: it would miss the cluster's token
+                from ray.data import DataContext
+
+                DataContext.get_current()  # warns of its own fields the first time
+            _hush()  # again: the import has set its own levels
             yield
         finally:
             ray.shutdown()
+
+
+def _hush() -> None:
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def machines() -> list[tuple[int, int]]:
@@ -154,6 +160,7 @@ def scored(
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # else a wrapper that loses it on the way
     context.execution_no_progress_timeout_s = -1  # a block may take hours
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         object_store_memory=IN_FLIGHT
@@ -221,12 +228,8 @@ class _Worker:
         attempts: Any,
     ) -> None:
         self.given = (model, reference, settings)
+        self.scorer: Scorer | None = None
         self.attempts = attempts
-
-    @cached_property
-    def scorer(self) -> Scorer:
-        """Loaded with the first block, so that a worker that dies of its models has died of a block."""
-        return Scorer(*self.given)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         import ray
@@ -239,6 +242,8 @@ class _Worker:
                 "memory: lower --workers or --tokens-per-micro-batch and give the command again; "
                 "what is done is kept"
             )
+        if self.scorer is None:  # late: a worker that dies of its models has died of a block
+            self.scorer = Scorer(*self.given)
         found = self.scorer.score(number, item["block"])
         self.attempts.end.remote(number)
         return {"number": number, "lines": found.lines, "segment": found.segment}
