@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from collimate import _bitsandbytes
 from collimate._bitsandbytes import hidden, load_bitsandbytes
 from collimate._checks import BadConfig, BadModel, MissingExtra
 from collimate._types import Example
