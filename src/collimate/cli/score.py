@@ -89,13 +89,15 @@ def command(**given: Any) -> None:
     for package in PACKAGES:
         require_extra(package, "train")
     arguments = {"progress": True, **values}
-    (_score_on_ray if on_ray else _score)(arguments, out, force=force)
+    if on_ray:
+        _score_on_ray({"force": force, **arguments}, out)
+    else:
+        _score(arguments, out)
 
 
-def _score(arguments: dict[str, Any], out: Path | None, *, force: bool) -> None:
+def _score(arguments: dict[str, Any], out: Path | None) -> None:
     from collimate.jobs.score import line, score
 
-    del force  # what is in the way has been found before
     tokens = bool(arguments.pop("tokens", False))
     rows = score(**arguments)
     text = "\n".join(json.dumps(line(row, tokens=tokens)) for row in rows)
@@ -106,11 +108,11 @@ def _score(arguments: dict[str, Any], out: Path | None, *, force: bool) -> None:
         write(str(out))
 
 
-def _score_on_ray(arguments: dict[str, Any], out: Path | None, *, force: bool) -> None:
+def _score_on_ray(arguments: dict[str, Any], out: Path | None) -> None:
     from collimate.jobs.score_on_ray import score_on_ray
 
     address = arguments.pop("ray_address", None)
-    score_on_ray(out=out, force=force, address=address, **arguments)
+    score_on_ray(out=out, address=address, **arguments)
     write(str(out or arguments["cache"]))
 
 

@@ -5,9 +5,8 @@ from contextlib import nullcontext
 
 from collimate._bitsandbytes import hidden
 
-loaded = "bitsandbytes" in sys.modules
 # peft looks for it again where a model is quantised.
-with nullcontext() if loaded else hidden("bitsandbytes"):
+with nullcontext() if "bitsandbytes" in sys.modules else hidden("bitsandbytes"):
     from peft import LoraConfig as LoraConfig
     from peft import PeftModel as PeftModel
     from peft import get_peft_model as get_peft_model

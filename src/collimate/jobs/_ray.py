@@ -89,6 +89,7 @@ def connected(address: str | None) -> Iterator[None]:
                     "Ray has been started in this process already: leave out the address, or shut it "
                     "down first (ray.shutdown())"
                 )
+            _load_data_layer()
             yield
             return
         options: dict[str, Any] = {
@@ -101,7 +102,7 @@ def connected(address: str | None) -> Iterator[None]:
         try:
             with _mute_standard_error():
                 ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
-        except Exception as error:
+        except Exception as error:  # Ray raises a bare one where a node starts slowly
             where = "on this machine" if address is None else f"at '{address}'"
             raise BadRun(
                 f"cannot start or reach Ray {where}: {error}; a cluster is given as host:port (or "
@@ -109,14 +110,19 @@ def connected(address: str | None) -> Iterator[None]:
                 "token needs RAY_AUTH_MODE=token"
             ) from error
         try:
-            with _mute_standard_error():  # after the start: it would miss the cluster's token
-                from ray.data import DataContext
-
-                DataContext.get_current()  # warns of its own fields the first time
-            _hush()  # again: the import has set its own levels
+            _load_data_layer()  # after the start: with it loaded, Ray would miss a cluster's token
             yield
         finally:
             ray.shutdown()
+
+
+def _load_data_layer() -> None:
+    """Import it without a word: it warns of its own fields, and sets levels of its own."""
+    with _mute_standard_error():
+        from ray.data import DataContext
+
+        DataContext.get_current()
+    _hush()
 
 
 def _hush() -> None:
@@ -256,7 +262,7 @@ def _own_errors() -> Iterator[None]:
 
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # raised again below, whatever it is
         raised = _raised(error)
         if raised is not error and not isinstance(raised, RayError):
             raise raised from error

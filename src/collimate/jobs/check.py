@@ -102,13 +102,13 @@ def check(
     from collimate.jobs._predict import predict
     from collimate.jobs.prepare import require_lora
 
+    if options.quantize is not None and not is_adapter(place_of(model)):
+        require_lora(options)
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
     empty = empty_model(model, trust_remote_code=options.trust_remote_code)
     loaded = load_examples(data, tokens, empty, **options.of_data())
     if options.lora_rank is not None:
         empty = add_lora(empty, rank=options.lora_rank)
-    if options.quantize is not None and not is_adapter(place_of(model)):
-        require_lora(options)
     prediction = predict(
         empty,
         loaded.examples,

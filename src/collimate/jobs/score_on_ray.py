@@ -209,14 +209,11 @@ def cut_blocks(
             cut.answers_truncated += entry.answers_truncated
             cut.prompts_truncated += entry.prompt_truncated
             more = entry.example.tokens
-            if examples and tokens + more > BLOCK_TOKENS:
+            if examples and (len(examples) == size or tokens + more > BLOCK_TOKENS):
                 close()
                 tokens = 0
             examples.append(entry.example)
             tokens, cut.longest = tokens + more, max(cut.longest, more)
-            if len(examples) == size:
-                close()
-                tokens = 0
         if examples:
             close()
     cut.hash = digest.hexdigest()
