@@ -12,7 +12,14 @@ import torch
 from torch import nn
 
 from collimate._checks import BadConfig, BadModel, BadRun
-from collimate.engine.load import add_lora, end_ids, load_model, load_tokenizer, save_model
+from collimate.engine.load import (
+    add_lora,
+    end_ids,
+    load_model,
+    load_tokenizer,
+    release_file,
+    save_model,
+)
 from collimate.engine.model import causal_model
 from collimate.engine.shape import empty_model
 from tests.engine.tiny import cached_from_hub, model_of
@@ -34,6 +41,18 @@ def test_a_folder_and_its_object(folder: Path) -> None:
     assert load_tokenizer(str(folder), model).eos_token_id == 2
     tokens = word_tokenizer()
     assert load_tokenizer(tokens, folder) is tokens
+
+
+def test_released_weights_no_longer_look_into_their_file(folder: Path) -> None:
+    model = load_model(folder)
+    before = [p.detach().clone() for p in model.parameters()]
+    release_file(model.parameters())
+    file = folder / "model.safetensors"
+    with file.open("r+b") as open_file:  # written over in place, as a copy of another model would
+        open_file.seek(file.stat().st_size // 2)
+        open_file.write(b"\x00" * (file.stat().st_size // 2))
+    assert any((p == 0).all() for p in load_model(folder).parameters())
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
 def test_an_adapter_without_a_base_is_refused(tmp_path: Path) -> None:

