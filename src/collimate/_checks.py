@@ -35,6 +35,10 @@ class BadRun(CollimateError):
     """A run folder that cannot be read, written or resumed."""
 
 
+class LostProcess(CollimateError):
+    """Another process of the same run is gone."""
+
+
 class MissingExtra(CollimateError):
     """An optional dependency is needed and not installed."""
 

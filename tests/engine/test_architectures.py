@@ -30,7 +30,7 @@ from tests.engine.tiny import (
 
 PLAIN = ("bloom", "mamba", "gpt_oss", "gpt_neo")
 SHARED = tuple(name for name in ARCHITECTURES if name not in PLAIN)
-WINDOWED = ("mistral_window", "gemma2", "gemma3", "starcoder2", "cohere2")
+WINDOWED = ("mistral_window", "qwen2_window", "gemma2", "gemma3", "starcoder2", "cohere2")
 FACTOR = 8.0
 LONGEST = 330
 

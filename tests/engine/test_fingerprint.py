@@ -58,6 +58,13 @@ def test_fields_that_act_change_it(change: dict, standard: str) -> None:
     assert key(model) != standard
 
 
+def test_dropout_under_any_name_changes_nothing() -> None:
+    model = model_of("gpt2")
+    standard = key(model)
+    model.config.resid_pdrop, model.config.embd_pdrop, model.config.attn_pdrop = 0.3, 0.2, 0.0
+    assert key(model) == standard
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -91,11 +91,20 @@ def test_a_model_without_layers_that_can_is_refused() -> None:
         pass
 
 
-@pytest.mark.parametrize("named", [{}, {"lora_rank": 2}, {"dropout": True}], ids=str)
+@pytest.mark.parametrize("named", [{}, {"lora_rank": 2}], ids=str)
 def test_a_run_with_it_is_the_run_without(named: dict[str, Any], tmp_path: Path) -> None:
     plain = train(tmp_path / "a", **named)
     saving = train(tmp_path / "b", activation_checkpointing=True, **named)
     assert metrics_of(plain) == metrics_of(saving)
+
+
+def test_what_dropout_dropped_is_dropped_again(tmp_path: Path) -> None:
+    def lines(name: str, **named: Any) -> list[dict[str, Any]]:
+        return metrics_of(train(tmp_path / name, model=policy("gpt2"), **named))
+
+    plain = lines("a", dropout=True)
+    assert plain != lines("b", dropout=False)
+    assert plain == lines("c", dropout=True, activation_checkpointing=True)
 
 
 def test_transformers_own_checkpointing_is_replaced(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from collimate._checks import OutOfMemory
-from collimate.engine.runtime import explaining_memory
+from collimate._checks import BadConfig, OutOfMemory
+from collimate.engine.runtime import Runtime, explaining_memory
 
 
 def test_a_real_failure_is_explained() -> None:
@@ -24,3 +24,23 @@ def test_other_spellings(error: Exception) -> None:
 def test_other_errors_are_left_alone() -> None:
     with pytest.raises(RuntimeError, match="shapes"), explaining_memory():
         raise RuntimeError("shapes do not match")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "way_out"),
+    [
+        ("ACCELERATE_USE_DEEPSPEED", "true", "--deepspeed"),
+        ("ACCELERATE_USE_FSDP", "true", "--parallel fsdp2"),
+        ("ACCELERATE_USE_MEGATRON_LM", "true", "--parallel fsdp2"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "--precision bf16"),
+    ],
+)
+def test_what_accelerate_was_told_is_done_or_refused(
+    name: str, value: str, way_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadConfig, match=way_out):
+        Runtime(device="cpu", precision="fp32")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    if name == "ACCELERATE_MIXED_PRECISION":
+        Runtime(device="cpu", precision="fp32")

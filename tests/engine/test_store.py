@@ -20,7 +20,7 @@ from collimate.engine.cache import collect
 from collimate.engine.evaluate import log_probs, stored_log_probs
 from collimate.engine.fingerprint import column_hash, sequence_key
 from collimate.engine.model import LogProbModel
-from collimate.engine.store import LogProbStore
+from collimate.engine.store import KnownKeys, LogProbStore
 from tests.engine.tiny import model_of, pairs, plain_log_probs
 
 
@@ -295,8 +295,10 @@ def test_a_segment_that_may_not_be_read_is_left_out(open_to_all: Path) -> None:
     path.chmod(0o000)
     with bound_by_rights():
         found = LogProbStore(open_to_all, "m")
+        known = KnownKeys(open_to_all / "log_probs" / "m")
     assert len(found) == 0
     assert found.torn == [path]
+    assert keys(1)[0] not in known
 
 
 def test_a_segment_that_vanishes_while_it_is_read_is_absent(

@@ -46,6 +46,9 @@ ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": lambda: transformers.LlamaConfig(**_GROUPED),
     "llama_tied": lambda: transformers.LlamaConfig(**_GROUPED, tie_word_embeddings=True),
     "qwen2": lambda: transformers.Qwen2Config(**_GROUPED),
+    "qwen2_window": lambda: transformers.Qwen2Config(
+        **_GROUPED, use_sliding_window=True, sliding_window=WINDOW, layer_types=_TWO_KINDS
+    ),
     "qwen3": lambda: transformers.Qwen3Config(**_GROUPED, head_dim=16),
     "mistral": lambda: transformers.MistralConfig(**_GROUPED, sliding_window=None),
     "mistral_window": lambda: transformers.MistralConfig(**_GROUPED, sliding_window=WINDOW),

@@ -16,7 +16,7 @@ import collimate
 from collimate import divergences, methods
 from collimate.engine.cache import cached_models
 from collimate.jobs import prepare
-from tests.equivalence.runs import policy, saved, text_pairs, train
+from tests.equivalence.runs import metrics_of, policy, saved, text_pairs, train
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +76,20 @@ def test_a_second_run_does_no_reference_forward(
     assert forwards == []
     assert second.record["reference"]["computed"] == 0
     assert second.record["reference"]["from_cache"] > 0
+
+
+def test_another_truncation_is_never_served_the_rows_of_the_first(
+    tmp_path: Path, forwards: list[str]
+) -> None:
+    train(tmp_path / "a", data=ROWS, max_steps=1)
+    forwards.clear()
+    shorter: dict[str, Any] = {"max_answer": 3, "truncate_answers": True, "max_steps": 1}
+    warm = train(tmp_path / "b", data=ROWS, **shorter)
+    assert forwards
+    assert warm.record["reference"]["computed"] > 0
+    fresh = train(tmp_path / "c", data=ROWS, cache=tmp_path / "other", **shorter)
+    assert warm.record["reference"]["hash"] == fresh.record["reference"]["hash"]
+    assert metrics_of(warm) == metrics_of(fresh)
 
 
 @pytest.mark.parametrize("by", ["object", "folder"])

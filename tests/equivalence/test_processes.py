@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,8 @@ from tests.equivalence.worker import COUNTS, MODELS, OBJECTIVES, results
 ROOT = Path(__file__).parents[2]
 
 
-def launched(
-    count: int, *command: str, timeout: float = 300
-) -> list[subprocess.CompletedProcess[str]]:
-    """Run a command in `count` processes that find each other."""
+def started(count: int, *command: str) -> list[subprocess.Popen[str]]:
+    """A command in `count` processes that find each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,7 +34,7 @@ def launched(
     if count > 1:
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         shared |= {"WORLD_SIZE": str(count), **place}
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -45,8 +45,14 @@ def launched(
         )
         for rank in range(count)
     ]
+
+
+def launched(
+    count: int, *command: str, timeout: float = 300
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run it to its end."""
     done = []
-    for process in started:
+    for process in started(count, *command):
         out, error = process.communicate(timeout=timeout)
         done.append(subprocess.CompletedProcess(process.args, process.returncode, out, error))
     return done
@@ -183,6 +189,84 @@ class TestRuns:
             ).abs().max() < 1e-2 * tensor.abs().max()  # Adam: signs of rounding
         names = {path.name for path in (run / "checkpoints" / "step-00000006").iterdir()}
         assert ("model-00001-of-00002.safetensors" in names) == (parallel == "fsdp2")
+
+    @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+    @pytest.mark.slow
+    def test_two_processes_train_an_adapter_as_one(self, parallel: str, place: Path) -> None:
+        one = self.run(place, f"lora_{parallel}_1", 1, "--lora-rank", "2")
+        run = self.run(place, f"lora_{parallel}_2", 2, "--lora-rank", "2", "--parallel", parallel)
+        self.require_close(run, one)
+        names = [path / "model" / "adapter_model.safetensors" for path in (one, run)]
+        expected, found = map(load_file, names)
+        assert found.keys() == expected.keys()
+        for name, tensor in expected.items():
+            assert (found[name] - tensor).abs().max() < 1e-2 * max(tensor.abs().max(), 1e-3)
+
+    @pytest.mark.parametrize(
+        ("launcher", "config"),
+        [
+            (("torch.distributed.run", "--nproc-per-node", "2"), ("--config", "ddp.toml")),
+            (("torch.distributed.run", "--nproc-per-node", "2"), ("--config", "fsdp2.toml")),
+            (("torch.distributed.run", "--nproc-per-node", "2"), ("--deepspeed", "zero3.json")),
+            (
+                ("accelerate.commands.launch", "--num_processes", "2", "--cpu"),
+                ("--parallel", "fsdp2", "--precision", "bf16"),
+            ),
+        ],
+        ids=["ddp", "fsdp2", "zero3", "accelerate"],
+    )
+    @pytest.mark.slow
+    def test_the_commands_of_the_manual(
+        self, launcher: tuple[str, ...], config: tuple[str, str], place: Path
+    ) -> None:
+        """configs/distributed/README.md on two CPU processes, in bf16 as written there."""
+        folder = ROOT / "configs" / "distributed"
+        given = [str(folder / x) if (folder / x).exists() else x for x in config]
+        out = place / f"manual_{launcher[0][:3]}_{Path(given[1]).stem}"
+        command = (
+            *("-m", *launcher, "-m", "collimate", "train", *given, "--device", "cpu"),
+            *("--model", str(place / "model"), "--data", str(place / "train.jsonl")),
+            *("--out", str(out), "--cache", f"{out}_cache", "--max-steps", "3"),
+            *("--batch-size", "8", "--learning-rate", "1e-3", "--no-progress", "--no-report"),
+        )
+        (done,) = launched(1, *command)
+        assert done.returncode == 0, done.stderr[-3000:]
+        record = record_of(out)
+        assert record["machine"]["processes"] == 2
+        assert record["config"]["precision"] == "bf16"
+        assert (record["config"]["parallel"] == "ddp") == ("ddp" in given[1])
+        losses = [line["loss"] for line in metrics_of(out)]
+        assert losses[0] == pytest.approx(math.log(2), abs=2e-2)
+        assert losses[-1] < losses[0]
+
+    @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+    @pytest.mark.slow
+    def test_a_killed_process_ends_the_others_with_a_reason(
+        self, parallel: str, place: Path, single: Path
+    ) -> None:
+        """SIGKILL of one of two in the middle of training; the run then goes on to the same end."""
+        name = f"killed_{parallel}"
+        out = place / name
+        command = (
+            *("-m", "collimate", "train", "--model", str(place / "model"), *self.SETTINGS),
+            *("--data", str(place / "train.jsonl"), "--evaluation", str(place / "held_out.jsonl")),
+            *("--out", str(out), "--cache", str(place / f"cache_{name}"), "--parallel", parallel),
+        )
+        main, other = started(2, *command)
+        deadline = time.monotonic() + 200
+        while not (out / "checkpoints" / "step-00000003").exists():
+            assert main.poll() is None, main.communicate()[1][-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        other.kill()
+        _, said = main.communicate(timeout=200)
+        other.communicate()
+        if main.returncode != 0:  # the last steps may have been faster than the signal
+            assert "another process of this run is gone" in said
+            assert "Traceback" not in said
+            assert record_of(out)["status"] == "failed"
+            self.run(place, name, 2, "--parallel", parallel, "--resume")
+        self.require_close(out, single)
 
     @pytest.mark.parametrize(
         ("before", "after"),

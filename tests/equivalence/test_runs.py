@@ -327,6 +327,19 @@ class TestStep:
             train(tmp_path / "a", reference=small, max_steps=1)
         assert not (tmp_path / "a").exists()
 
+    def test_a_reference_with_another_tokenizer_is_refused(self, tmp_path: Path) -> None:
+        """Of the same size, so that every id can be read, and none means what it should."""
+        other = saved(tmp_path / "other", seed=9)
+        text = (other / "tokenizer.json").read_text(encoding="utf-8")
+        a, b = text_pairs()[0]["chosen"].split()[:2]
+        swapped = text.replace(f'"{a}":', '"?":').replace(f'"{b}":', f'"{a}":')
+        (other / "tokenizer.json").write_text(swapped.replace('"?":', f'"{b}":'), encoding="utf-8")
+        with pytest.raises(BadModel, match="shares the policy's tokenizer"):
+            train(tmp_path / "a", reference=other, max_steps=1)
+        with pytest.raises(BadModel, match="shares the policy's tokenizer"):
+            collimate.score(policy(), text_pairs(), word_tokenizer(), reference=other)
+        assert not (tmp_path / "a").exists()
+
     def test_the_record_of_held_out_data_by_hand(self, tmp_path: Path) -> None:
         run = train(
             tmp_path / "a",

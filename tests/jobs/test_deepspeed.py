@@ -56,6 +56,14 @@ def test_numbers_are_taken_and_flags_win(tmp_path: Path) -> None:
     assert (found.learning_rate, found.weight_decay) == (3e-6, 0.01)
 
 
+@pytest.mark.parametrize(
+    "offload", [None, False, {}, "none", {"device": "none", "pin_memory": True}]
+)
+def test_offloading_that_is_off_is_no_offloading(offload: Any, tmp_path: Path) -> None:
+    zero = {"stage": 3, "offload_param": offload, "offload_optimizer": offload}
+    assert zero_settings(written(tmp_path, {"zero_optimization": zero})) == {"parallel": "fsdp2"}
+
+
 def test_what_is_auto_is_left_to_the_defaults(tmp_path: Path) -> None:
     path = written(
         tmp_path,

@@ -80,6 +80,8 @@ def test_train_opens_no_socket(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").exists()
     argv = ["export", "run", "--out", "merged", "--merge"]
     assert watched(COLLIMATE, *argv, folder=tmp_path) == ([], "")
+    argv = ["score", "--model", "model", "--data", "pairs.jsonl", "--out", "scores.jsonl"]
+    assert watched(COLLIMATE, *argv, folder=tmp_path) == ([], "")
     argv = ["check", "pairs.jsonl", "--model", "model"]
     assert watched(COLLIMATE, *argv, folder=tmp_path) == ([], "")
 

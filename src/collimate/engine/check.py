@@ -34,15 +34,21 @@ class LayoutCheck:
     """What the start-up check found.
 
     shared: whether answers may share their prompt. log_prob: largest difference of a token's
-    log-prob between the shared and the plain computation (nats). gradient: largest difference of a
-    sampled gradient entry, relative to the largest. tolerance: what both are held to.
+    log-prob between the shared and the plain computation (nats), held to `tolerance`. gradient:
+    largest difference of a sampled gradient entry, relative to the largest, held to
+    `gradient_tolerance`; None where none was computed.
     """
 
     shared: bool
     reason: str
     log_prob: float
-    gradient: float
+    gradient: float | None
     tolerance: float
+
+    @property
+    def gradient_tolerance(self) -> float:
+        """A gradient sums what log-probs differ by."""
+        return 10 * self.tolerance
 
     @property
     def layout(self) -> str:
@@ -51,21 +57,28 @@ class LayoutCheck:
 
     def to_json(self) -> Mapping[str, object]:
         """For the run record; what is not finite is null, as JSON has no infinity."""
+        found = {**asdict(self), "gradient_tolerance": self.gradient_tolerance}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
+            for name, value in found.items()
         }
 
 
 def check_layout(
-    model: nn.Module, *, longest: int, gradients: bool = True, processes: Processes = ALONE
+    model: nn.Module,
+    *,
+    longest: int,
+    gradients: bool = True,
+    matrices: bool = True,
+    processes: Processes = ALONE,
 ) -> LayoutCheck:
     """Compare the engine with a plain forward of the model, log-probs and (to train) gradients.
 
     The probe is a row of made-up examples with two and three answers, one longer than any attention
     window (but no longer than `longest`, the longest example of the data), some attended together
     and some alone, on the weights as they are. Where sharing differs by more than the tolerance,
-    the plain layout is used and the reason says so.
+    the plain layout is used and the reason says so. matrices: whether they get a gradient too;
+    without them those of norms and biases show what goes wrong on the way back, at no memory.
 
     Errors: BadModel if even the plain layout differs from the model's own logits, or gives its
     parameters another gradient.
@@ -73,10 +86,11 @@ def check_layout(
     causal = causal_model(model)
     probe = _probe(model, longest)
     tolerance = 1e-4 if compute_dtype(model) in (torch.float32, torch.float64) else 0.1
-    expected = _measure_model(model, probe, gradients)
+    probed = _probed(model, matrices=matrices) if gradients else []
+    expected = _measure_model(model, probe, probed)
     try:
         found = _measure_engine(
-            LogProbModel(model, shared=True, together=_TOGETHER), pack_shared(probe), gradients
+            LogProbModel(model, shared=True, together=_TOGETHER), pack_shared(probe), probed
         )
     except (
         TypeError,
@@ -89,16 +103,16 @@ def check_layout(
         if is_out_of_memory(error):
             raise
         # Whatever an architecture raises on arguments it does not know, the plain layout serves it.
-        log_prob = gradient = math.inf
+        log_prob, gradient = math.inf, math.inf if probed else None
         reason = f"the architecture does not take rows with shared prompts ({type(error).__name__})"
     else:
         log_prob, gradient = _differences(found, expected)
         reason = "shared prompts change this model's numbers in another process"
         if log_prob > tolerance or math.isnan(log_prob):
             reason = f"shared prompts change this model's log-probs by {log_prob:.2g} nats"
-        elif not gradient <= 10 * tolerance:
+        elif not _agrees(gradient, 10 * tolerance):
             reason = f"shared prompts change this model's gradient by {gradient:.2g} of its largest entry"
-    agree = log_prob <= tolerance and gradient <= 10 * tolerance
+    agree = log_prob <= tolerance and _agrees(gradient, 10 * tolerance)
     if not processes.any(not agree):
         return LayoutCheck(
             shared=True,
@@ -107,14 +121,21 @@ def check_layout(
             gradient=gradient,
             tolerance=tolerance,
         )
-    plain = _measure_engine(LogProbModel(model, shared=False), pack_plain(probe), gradients)
+    plain = _measure_engine(LogProbModel(model, shared=False), pack_plain(probe), probed)
     _require_sound(causal, *_differences(plain, expected), tolerance)
     return LayoutCheck(
         shared=False, reason=reason, log_prob=log_prob, gradient=gradient, tolerance=tolerance
     )
 
 
-def _require_sound(causal: nn.Module, log_prob: float, gradient: float, tolerance: float) -> None:
+def _agrees(gradient: float | None, tolerance: float) -> bool:
+    """Whether it was not computed, or differs by no more; NaN differs."""
+    return gradient is None or gradient <= tolerance
+
+
+def _require_sound(
+    causal: nn.Module, log_prob: float, gradient: float | None, tolerance: float
+) -> None:
     """Errors: BadModel where the plain layout is not the model's own computation either."""
     name = type(causal).__name__
     if not log_prob <= tolerance:
@@ -123,16 +144,22 @@ def _require_sound(causal: nn.Module, log_prob: float, gradient: float, toleranc
             "nats from its own logits, so it does something to its logits that this version does "
             "not know"
         )
-    if not gradient <= 10 * tolerance:
+    if not _agrees(gradient, 10 * tolerance):
         raise BadModel(
             f"{name}: the gradient through its backbone and output head is not that of its own "
             "logits; an adapter on the output head is not supported: train one without it"
         )
 
 
-def require_readable(model: nn.Module, examples: Sequence[Example]) -> None:
-    """Errors: BadModel where a reference cannot read the examples: their ids, or their length."""
+def require_readable(
+    model: nn.Module, examples: Sequence[Example], other: Mapping[int, tuple[str, str]]
+) -> None:
+    """Errors: BadModel where a reference cannot read the examples: their ids, or their length.
+
+    other: ids that mean another token to the reference (`load.other_tokens`).
+    """
     rows, context = vocabulary_of(model), context_of(model)
+    unlike = np.array(sorted(other), dtype=np.int64)
     for example in examples:
         ids = (example.prompt, *(answer.ids for answer in example.answers))
         largest = max(int(part.max()) for part in ids if len(part))
@@ -141,6 +168,15 @@ def require_readable(model: nn.Module, examples: Sequence[Example]) -> None:
                 f"the reference has a vocabulary of {rows}, and row {example.row} holds token id "
                 f"{largest}: give a reference that shares the policy's tokenizer"
             )
+        for part in ids:
+            wrong = part[np.isin(part, unlike)]
+            if len(wrong):
+                here, there = other[int(wrong[0])]
+                raise BadModel(
+                    f"row {example.row} holds token id {wrong[0]}, which is {here!r} to the policy's "
+                    f"tokenizer and {there!r} to the reference's: give a reference that shares the "
+                    "policy's tokenizer"
+                )
         length = len(example.prompt) + max(len(answer.ids) for answer in example.answers)
         if context is not None and length > context:
             raise BadModel(
@@ -168,9 +204,11 @@ def _probe(model: nn.Module, longest: int) -> tuple[Example, ...]:
     return example(8, 4, 3), example(length, 5, 7), example(3, 2, 1), example(2, 1, 2, 1)
 
 
-def _measure_model(model: nn.Module, probe: Sequence[Example], gradients: bool) -> Measured:
+def _measure_model(
+    model: nn.Module, probe: Sequence[Example], probed: Sequence[nn.Parameter]
+) -> Measured:
     """Log-probs by the model's own logits in one padded forward pass; sampled gradients."""
-    with _probing(model, gradients=gradients):
+    with _probing(model, probed):
         packed = pack_plain(probe).to(causal_model(model).device)
         width = packed.ids.shape[1]
         columns, column = torch.unique(packed.select % width, return_inverse=True)
@@ -193,29 +231,26 @@ def _logits(
     return model(**given).logits[:, columns]
 
 
-def _measure_engine(engine: LogProbModel, packed: Packed, gradients: bool) -> Measured:
-    with _probing(engine.model, gradients=gradients):
+def _measure_engine(
+    engine: LogProbModel, packed: Packed, probed: Sequence[nn.Parameter]
+) -> Measured:
+    with _probing(engine.model, probed):
         (values,) = engine(packed.to(causal_model(engine.model).device))
         return values.detach(), _slopes(engine.model, values)
 
 
 @contextmanager
-def _probing(model: nn.Module, *, gradients: bool) -> Iterator[None]:
-    """Run in eval mode; the model's modes, gradients and frozen parameters are left as they were.
-
-    Only what is first on the way backward ends, and the vocabulary's tables, get a gradient: what
-    goes wrong between shows in the first, and the gradients of a whole model would take its size
-    and most of the check's time.
-    """
+def _probing(model: nn.Module, probed: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Run in eval mode; the model's modes, gradients and frozen parameters are left as they were."""
     modes = {module: module.training for module in model.modules()}
     kept = [(p, p.grad) for p in model.parameters()]
-    probed = {id(p) for p in _probed(model)}
-    left_out = [p for p in model.parameters() if p.requires_grad and id(p) not in probed]
+    wanted = {id(p) for p in probed}
+    left_out = [p for p in model.parameters() if p.requires_grad and id(p) not in wanted]
     model.eval().zero_grad(set_to_none=True)
     for parameter in left_out:
         parameter.requires_grad_(False)
     try:
-        with torch.set_grad_enabled(gradients):
+        with torch.set_grad_enabled(bool(probed)):
             yield
     finally:
         for module, training in modes.items():
@@ -226,17 +261,22 @@ def _probing(model: nn.Module, *, gradients: bool) -> Iterator[None]:
             parameter.grad = gradient
 
 
-def _probed(model: nn.Module) -> list[nn.Parameter]:
-    """Some trainable parameters: the first of the language model's own, and its tables."""
+def _probed(model: nn.Module, *, matrices: bool) -> list[nn.Parameter]:
+    """Some trainable parameters: the first of the language model's own, and its tables.
+
+    They are first on the way backward's end, so that what goes wrong before shows in them; the
+    gradients of a whole model would take its size and most of the check's time.
+    """
     causal: Any = causal_model(model)
     table = causal.get_input_embeddings()
     inside = list(model.modules())
     start = inside.index(table) if table in inside else 0  # towers for images stand before it
     own = {id(p): p for module in inside[start:] for p in module.parameters(recurse=False)}
-    trainable = [p for p in own.values() if p.requires_grad]
+    trainable = [p for p in own.values() if p.requires_grad and (matrices or p.dim() < 2)]
     head = causal.get_output_embeddings()
     tables = [table.weight, *(() if head is None else head.parameters())]
-    return [*trainable[:_FIRST], *trainable[-_LAST:], *(p for p in tables if p.requires_grad)]
+    wanted = [p for p in tables if p.requires_grad] if matrices else []
+    return [*trainable[:_FIRST], *trainable[-_LAST:], *wanted]
 
 
 def _slopes(model: nn.Module, values: Float[Tensor, " token"]) -> dict[str, Tensor]:
@@ -252,14 +292,14 @@ def _slopes(model: nn.Module, values: Float[Tensor, " token"]) -> dict[str, Tens
     }
 
 
-def _differences(found: Measured, expected: Measured) -> tuple[float, float]:
-    """Largest difference of a log-prob, and of a gradient entry relative to the largest."""
+def _differences(found: Measured, expected: Measured) -> tuple[float, float | None]:
+    """Largest difference of a log-prob, and of a gradient entry relative to the largest, if any."""
     (values, slopes), (true_values, true_slopes) = found, expected
     log_prob = (values - true_values).abs().max().item()
     if slopes.keys() != true_slopes.keys():
         return log_prob, math.inf
     if not slopes:
-        return log_prob, 0.0
+        return log_prob, None
     largest = torch.stack([x.abs().max() for x in true_slopes.values()]).max().item()
     gaps = [(slopes[name] - true_slopes[name]).abs().max() for name in slopes]
     # torch keeps a NaN, as max() may not.

@@ -31,14 +31,11 @@ _INERT = {
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
-    "attention_dropout",
-    "hidden_dropout",
     "initializer_range",
     # of adapters
     "base_model_name_or_path",
     "revision",
     "inference_mode",
-    "lora_dropout",
     "init_lora_weights",
     "peft_version",
 }
@@ -61,7 +58,7 @@ def model_fingerprint(
     weights: the model's `weights_hash`, where it is known.
     """
     causal = causal_model(model)
-    config = {k: v for k, v in causal.config.to_dict().items() if k not in _INERT}
+    config = _acting(causal.config.to_dict())
     context = {
         "numerics": NUMERICS_VERSION,
         "class": type(causal).__name__,
@@ -92,6 +89,12 @@ def column_hash(values: Iterable[np.ndarray | Sequence[float]]) -> str:
     return digest.hexdigest()
 
 
+def _acting(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields that change log-probs; dropout, under whatever name, is off when they are computed."""
+    dropout = ("dropout", "pdrop")
+    return {k: v for k, v in config.items() if k not in _INERT and not k.endswith(dropout)}
+
+
 def _adapters(model: nn.Module) -> dict[str, Any]:
     """The active adapters' acting configs: rank and alpha scale weights that are equal otherwise."""
     if not has_adapter(model):
@@ -99,10 +102,7 @@ def _adapters(model: nn.Module) -> dict[str, Any]:
     if any(getattr(module, "disable_adapters", None) is True for module in model.modules()):
         return {}
     adapted: Any = model
-    return {
-        name: {k: v for k, v in adapted.peft_config[name].to_dict().items() if k not in _INERT}
-        for name in adapted.active_adapters
-    }
+    return {name: _acting(adapted.peft_config[name].to_dict()) for name in adapted.active_adapters}
 
 
 def _plain(value: Any) -> Any:

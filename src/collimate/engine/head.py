@@ -49,9 +49,11 @@ class Readout:
         self.weight, self.bias, self.scale, self.softcap = weight, bias, scale, softcap
 
     def raw(self, hidden: Float[Tensor, "token width"], weight: Tensor) -> Tensor:
-        """W·h + b in float32 or better."""
-        logits = torch.mm(hidden, weight.T, out=_taken(len(hidden), weight))
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        """W·h + b, a product in the dtype of both, in float32 or better from there on."""
+        product = torch.mm(hidden, weight.T, out=_taken(len(hidden), weight))
+        logits = product if product.dtype == torch.float64 else product.float()
+        if logits is not product:
+            _give_back(product)
         return logits if self.bias is None else logits.add_(self.bias.to(logits.dtype))
 
     def shaped(self, raw: Float[Tensor, "token vocab"]) -> Float[Tensor, "token vocab"]:
@@ -74,9 +76,9 @@ def head_signals(
     """Each signal of each token, float32 or better, differentiable in hidden states and head.
 
     The gradients of weight and bias are *added in place* to `.grad` during the backward pass (use
-    `.backward()`, not `torch.autograd.grad`, to get them): no second vocabulary-sized tensor lives.
-    A frozen head costs no weight gradient and nothing is computed again: d log p / d hidden is made
-    on the way forward.
+    `.backward()`, not `torch.autograd.grad`, to get them). A frozen head costs no weight gradient;
+    where plain log-probs are read from it nothing is computed again: d log p / d hidden is made on
+    the way forward.
     """
     if not len(target):
         nothing = hidden.sum(-1)
@@ -124,7 +126,7 @@ class _Head(torch.autograd.Function):
                     slopes.append(slope.to(hidden.dtype) @ cast)
                 if keep and not frozen and rows is chunks[-1]:
                     ctx.kept = logits
-                else:
+                elif logits.dtype == cast.dtype:
                     _give_back(logits)
             else:
                 logits = readout.shaped(logits)
@@ -178,7 +180,7 @@ class _Head(torch.autograd.Function):
                 _add_product(weight, slope, (hidden[rows] * scale[rows]).to(slope.dtype))
             if bias is not None and ctx.needs_input_grad[2]:
                 _gradient_of(bias).add_((scale[rows].T @ full).squeeze(0))
-            if by_hand:
+            if by_hand and logits.dtype == cast.dtype:
                 _give_back(logits)
             del logits, full, slope  # before the next chunk is made
         return hidden_gradient, None, None, None, None, None, None

@@ -169,6 +169,26 @@ def load_tokenizer(
     return found
 
 
+def other_tokens(
+    tokenizer: Tokenizer, model: AnyModel, *, trust_remote_code: bool = False
+) -> dict[int, tuple[str, str]]:
+    """Ids that stand for another token in the tokenizer beside `model`: (here, there); often none.
+
+    Vocabularies of one size may differ: every id is then readable, and every log-prob is noise.
+    Without a tokenizer beside the model there is nothing to compare with.
+    """
+    try:
+        theirs = load_tokenizer(None, model, trust_remote_code=trust_remote_code)
+    except BadModel:
+        return {}
+    ours = {number: token for token, number in tokenizer.get_vocab().items()}
+    there = {number: token for token, number in theirs.get_vocab().items()}
+    both = ours.keys() & there.keys()
+    return {
+        number: (ours[number], there[number]) for number in both if ours[number] != there[number]
+    }
+
+
 def save_model(
     model: Any, tokenizer: Tokenizer, folder: Path, *, state: Mapping[str, Tensor] | None = None
 ) -> None:

@@ -144,8 +144,17 @@ def vocabulary_of(model: nn.Module) -> int:
 
 
 def context_of(model: nn.Module) -> int | None:
-    """The longest sequence that the model's positions allow, None if the config names none."""
-    return getattr(causal_model(model).config.get_text_config(), "max_position_embeddings", None)
+    """The longest sequence that the model's positions allow, None if the config names none.
+
+    Angles of "longrope" change for a whole micro-batch when one row of it is longer than the
+    original context: there a score would depend on its neighbours, so longer rows are not read.
+    """
+    config: Any = causal_model(model).config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        original = rope.get("original_max_position_embeddings")
+        return original or getattr(config, "original_max_position_embeddings", None)
+    return getattr(config, "max_position_embeddings", None)
 
 
 def _shape_of_logits(config: Any) -> dict[str, Any]:

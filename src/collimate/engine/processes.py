@@ -7,7 +7,8 @@ ever pickled.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from collimate._checks import BadRun
+from collimate._checks import BadRun, LostProcess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +120,17 @@ class Processes:
             work.wait()
 
 
-def is_lost_process(error: BaseException) -> bool:
-    """Whether an exchange failed because another process is gone."""
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and "gloo" in str(error)
-    )
+@contextmanager
+def explaining_lost_process(way_on: str) -> Iterator[None]:
+    """Errors: LostProcess where an exchange fails because another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise LostProcess(
+            f"another process of this run is gone; its own message says why. {way_on}"
+        ) from error
 
 
 ALONE = Processes(rank=0, count=1, device=torch.device("cpu"))

@@ -43,11 +43,7 @@ class Runtime:
         _require_device(device)
         _require_trackers(trackers)
         started = int(os.environ.get("WORLD_SIZE", "1"))
-        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-            raise BadConfig(
-                "accelerate was told to use DeepSpeed, which is not run here: start with another "
-                "accelerate config, and give its ZeRO config as --deepspeed (configs/distributed)"
-            )
+        _require_served_launch(precision)
         if device == "auto" and started > 1 and not torch.cuda.is_available():
             device = "cpu"  # processes meet on GPUs or on CPUs
         # accelerate keeps one process-wide state and refuses a second run with other settings.
@@ -120,6 +116,27 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield
+
+
+def _require_served_launch(precision: str) -> None:
+    """Errors: BadConfig where `accelerate launch` was told what would quietly not be done here."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        raise BadConfig(
+            "accelerate was told to use DeepSpeed, which is not run here: start with another "
+            "accelerate config, and give its ZeRO config as --deepspeed (configs/distributed)"
+        )
+    for name in ("FSDP", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{name}") == "true":
+            raise BadConfig(
+                f"accelerate was told to use {name}, which is not run here: start with an accelerate "
+                "config of plain processes (MULTI_GPU or MULTI_CPU), and shard with --parallel fsdp2"
+            )
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked != "no" and asked != precision:
+        raise BadConfig(
+            f"accelerate was told to use mixed precision {asked}, and the run's precision is "
+            f"{precision}: give --precision bf16, or set mixed_precision: 'no' in accelerate's config"
+        )
 
 
 def _require_device(device: str) -> None:

@@ -34,7 +34,7 @@ def segment_bytes(rows: Mapping[bytes, np.ndarray]) -> bytes:
 
 
 class KnownKeys:
-    """Which rows can be read in the folder of a model, at eight bytes each. Errors: OSError.
+    """Which rows can be read in the folder of a model, at eight bytes each. Errors: BadRun.
 
     Another key that begins with the same eight bytes counts as known: then one row is not there for
     the run that looks for it, and is computed by it.
@@ -42,8 +42,8 @@ class KnownKeys:
 
     def __init__(self, folder: Path) -> None:
         parts = [np.empty(0, dtype=np.uint64)]
-        for path in segments_in(folder):
-            with suppress(FileNotFoundError):  # removed since it was listed
+        for path in _segments(folder):
+            with suppress(OSError):  # removed since it was listed, or not to be read
                 data = path.read_bytes()
                 if state_of(path, data) == "whole":
                     keys = safetensors.numpy.load(data)["key"][:, :8]
@@ -63,6 +63,13 @@ def require_writable(folder: Path, description: Mapping[str, str]) -> None:
         mark_used(folder, description)
     except OSError as error:
         raise _unusable("write", folder, error) from error
+
+
+def _segments(folder: Path) -> list[Path]:
+    try:
+        return segments_in(folder)
+    except OSError as error:
+        raise _unusable("read", folder, error) from error
 
 
 def _unusable(verb: str, folder: Path, error: OSError) -> BadRun:
@@ -148,11 +155,7 @@ class LogProbStore:
     def _load(self, keys: Collection[bytes] | None) -> None:
         found: set[bytes] = set()
         self.torn = []
-        try:
-            paths = segments_in(self.folder)
-        except OSError as error:
-            raise _unusable("read", self.folder, error) from error
-        for path in paths:
+        for path in _segments(self.folder):
             for key, row in self._read(path):
                 if key not in found and (keys is None or key in keys):
                     found.add(key)

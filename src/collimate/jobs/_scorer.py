@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,7 +32,8 @@ class Surveyed:
     """What a worker found a model to be.
 
     shared: whether answers may share their prompt. fingerprint, description: its name in the cache,
-    and for people. quantize: how it is loaded.
+    and for people. quantize: how it is loaded. other_tokens: of a reference, the ids that mean
+    another token to it than to the model.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Surveyed:
     shared: bool
     fingerprint: str
     description: Mapping[str, str]
+    other_tokens: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ class Scorer:
         self.settings = settings
         self.model, self.runtime = self._load(model)
         self.reference = None if reference is None else self._load(reference)[0]
+        self.other_tokens = {} if reference is None else reference.other_tokens
 
     def score(self, number: int, block: bytes) -> ScoredBlock:
         """Score the examples of a block. Errors: BadModel with the row, OutOfMemory."""
@@ -104,7 +107,7 @@ class Scorer:
             rows = self._rows(self.model, examples)
             others = None
             if self.reference is not None:
-                require_readable(self.reference.model, examples)
+                require_readable(self.reference.model, examples, self.other_tokens)
                 others = self._rows(self.reference, examples)
         scored = [
             ScoredRow(

@@ -46,7 +46,9 @@ def zero_settings(path: str | Path) -> dict[str, Any]:
         )
     zero = _table(config, "zero_optimization", path)
     for name in ("offload_optimizer", "offload_param", "cpu_offload"):
-        if zero.get(name) not in (None, False, {}, {"device": "none"}):
+        asked = zero.get(name)
+        device = asked.get("device") if isinstance(asked, dict) else asked
+        if device not in (None, False, "none"):
             raise BadConfig(
                 f"{path}: {name} is not served; use --lora-rank or --activation-checkpointing to "
                 "save memory"

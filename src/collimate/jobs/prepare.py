@@ -156,11 +156,11 @@ def prepare(
     gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
     console.say(f"memory to expect, in GB: {gigabytes}")
     with phases.phase("check"):
-        # Under LoRA the base is frozen: its gradient would cost what LoRA is there to save.
+        # Under LoRA the gradients of matrices would cost what LoRA is there to save.
         check = check_layout(
             policy,
             longest=longest,
-            gradients=settings.lora_rank is None,
+            matrices=settings.lora_rank is None,
             processes=runtime.processes,
         )
         console.say(
@@ -187,6 +187,7 @@ def prepare(
                 Frozen(given=model, engine=engine, fingerprint=fingerprint),
                 reference,
                 [part.examples for part in sets],
+                tokens,
                 settings,
                 budget,
                 runtime,

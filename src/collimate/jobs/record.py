@@ -77,7 +77,7 @@ def first_record(
             "layout_reason": prepared.check.reason,
             "check": {
                 name: prepared.check.to_json()[name]
-                for name in ("log_prob", "gradient", "tolerance")
+                for name in ("log_prob", "gradient", "tolerance", "gradient_tolerance")
             },
             "hash": prepared.fingerprint,
         },

@@ -21,7 +21,7 @@ from collimate.engine.fingerprint import (
     sequence_key,
     weights_hash,
 )
-from collimate.engine.load import AnyModel, load_model, name_of
+from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of, other_tokens
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime
@@ -56,6 +56,7 @@ def reference_columns(
     policy: Frozen,
     reference: AnyModel | None,
     parts: Sequence[Sequence[Example]],
+    tokenizer: Tokenizer,
     settings: TrainSettings,
     budget: int,
     runtime: Runtime,
@@ -63,7 +64,7 @@ def reference_columns(
 ) -> Reference:
     """Log-probs of the policy as passed, or of `reference`, for one or two data sets.
 
-    budget: tokens per micro-batch.
+    tokenizer: the policy's. budget: tokens per micro-batch.
     Only what the cache lacks is computed; afterwards the cache is held to its bound.
     Errors: BadModel if the reference cannot be loaded or read the data; BadData for log-probs that
     are not finite; BadRun if the cache cannot be read, or has to be written and cannot be.
@@ -74,7 +75,7 @@ def reference_columns(
     if reference is None:
         engine, store = policy.engine, store_for(root, policy, keys, settings)
     else:
-        engine, store = _other(root, reference, examples, keys, settings, runtime)
+        engine, store = _other(root, reference, tokenizer, examples, keys, settings, runtime)
     for path in store.torn:
         console.say(
             f"not read, and computed again: a damaged segment of the reference cache, {path}; "
@@ -110,6 +111,7 @@ def reference_columns(
 def _other(
     root: Path,
     reference: AnyModel,
+    tokenizer: Tokenizer,
     examples: Sequence[Example],
     keys: AbstractSet[bytes],
     settings: TrainSettings,
@@ -128,7 +130,8 @@ def _other(
     model = load_model(
         reference, trust_remote_code=settings.trust_remote_code, quantization=quantization
     )
-    require_readable(model, examples)
+    trusted = settings.trust_remote_code
+    require_readable(model, examples, other_tokens(tokenizer, reference, trust_remote_code=trusted))
     model.to(runtime.device).eval()
     weights = weights_hash(model)
     found: dict[bool, tuple[LogProbModel, LogProbStore]] = {}

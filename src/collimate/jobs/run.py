@@ -12,7 +12,7 @@ from typing import Any
 class Run:
     """A finished (or stopped) run: its folder, its record (run.json), its model.
 
-    seconds: time of each phase (load, tokenise, check, reference, train, evaluate).
+    seconds: time of each phase (load, tokenise, check, reference, evaluate, train, save).
     """
 
     folder: Path

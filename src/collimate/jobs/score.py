@@ -16,9 +16,17 @@ from collimate._checks import BadComposition, BadConfig, BadModel
 from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs, stored_log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
-from collimate.engine.load import AnyModel, Tokenizer, load_model, load_tokenizer, quiet
+from collimate.engine.load import (
+    AnyModel,
+    Tokenizer,
+    load_model,
+    load_tokenizer,
+    other_tokens,
+    quiet,
+)
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
+from collimate.engine.processes import explaining_lost_process
 from collimate.engine.quantize import Quantization
 from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
@@ -143,7 +151,7 @@ def score(
         scored.train(training)
         return rows
 
-    with explaining_memory():
+    with explaining_memory(), explaining_lost_process("nothing was written; score again"):
         rows = rows_of(policy, "scoring")
         others = None
         if reference is not None:
@@ -152,7 +160,9 @@ def score(
                 trust_remote_code=options.trust_remote_code,
                 quantization=None if isinstance(reference, nn.Module) else quantization,
             )
-            require_readable(other, loaded.examples)
+            trusted = options.trust_remote_code
+            unlike = other_tokens(tokens, reference, trust_remote_code=trusted)
+            require_readable(other, loaded.examples, unlike)
             others = rows_of(other, "reference")
     if bad_rows is not None and runtime.processes.is_main:
         Path(bad_rows).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from collimate.data import Tokenizer as DataTokenizer
 from collimate.engine.block import block_bytes, examples_of
 from collimate.engine.cache import folder_of, mark_used
 from collimate.engine.fingerprint import sequence_key
-from collimate.engine.load import generation_end_ids, load_tokenizer, quiet
+from collimate.engine.load import generation_end_ids, load_tokenizer, other_tokens, quiet
 from collimate.engine.model import context_of, vocabulary_of
 from collimate.engine.segment import write_segment
 from collimate.engine.shape import empty_model
@@ -115,7 +115,10 @@ def score_on_ray(
         surveyed = _ray.call(partial(looked, _everywhere(model)), pool)
         other = None
         if reference is not None:
-            other = _ray.call(partial(looked, _everywhere(reference)), pool)
+            other = replace(
+                _ray.call(partial(looked, _everywhere(reference)), pool),
+                other_tokens=_other_tokens(model, tokenizer, reference, options),
+            )
         folder = None if root is None else folder_of(root, surveyed.fingerprint)
         if folder is not None:
             require_writable(folder, surveyed.description)
@@ -218,6 +221,17 @@ def cut_blocks(
             close()
     cut.hash = digest.hexdigest()
     return cut
+
+
+def _other_tokens(
+    model: str | Path,
+    tokenizer: str | Path | None,
+    reference: str | Path,
+    options: TrainSettings,
+) -> dict[int, tuple[str, str]]:
+    trusted = options.trust_remote_code
+    tokens = load_tokenizer(tokenizer, model, trust_remote_code=trusted)
+    return other_tokens(tokens, reference, trust_remote_code=trusted)
 
 
 def _entries(

@@ -14,7 +14,6 @@ from collimate._checks import (
     BadConfig,
     BadRun,
     CollimateError,
-    TrainingFailed,
     nearest,
     require_extra,
 )
@@ -22,7 +21,7 @@ from collimate._types import PairLogProbs
 from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Objective
 from collimate.engine.load import AnyModel, Tokenizer, quiet
-from collimate.engine.processes import is_lost_process
+from collimate.engine.processes import explaining_lost_process
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.runtime import explaining_memory, seeded
 from collimate.jobs._console import Console
@@ -37,6 +36,8 @@ from collimate.jobs.settings import (
 from collimate.report import load as load_report
 from collimate.report import summary_lines
 from collimate.report import write as write_report
+
+_FROM_THE_START = "nothing was written; give the command again"
 
 AnyLoss = str | AnyMethod | Objective | Callable[[PairLogProbs], Tensor]
 
@@ -55,7 +56,8 @@ def train(
     """Minimise a method's loss on preferences, and leave a run folder (docs/run-folder.md).
 
     Args:
-        model: folder, hub name or `AutoModelForCausalLM` object; an object is trained in place.
+        model: folder, `hub:owner/name` or `AutoModelForCausalLM` object; an object is trained in
+            place.
         data: file, `datasets.Dataset` or iterable of rows, in any preference format.
         out: the run folder; new, or the run to continue with `resume=True`.
         method: preset name, method, objective, or any `f(PairLogProbs) -> Tensor[pair]`.
@@ -90,7 +92,7 @@ def train(
         folder.require_new()
     console, phases = Console(enabled=options.progress), Phases()
     quiet()
-    with seeded(options.seed), explaining_memory():
+    with seeded(options.seed), explaining_memory(), explaining_lost_process(_FROM_THE_START):
         prepared = prepare(
             model,
             data,
@@ -120,23 +122,18 @@ def train(
         )
         job = Job(folder, objective, prepared, options, record, console, phases)
         try:
-            run = job.run()
+            with explaining_lost_process("--resume goes on from the last checkpoint"):
+                run = job.run()
         except BaseException as error:
             if "identity" in record:  # else nothing has begun, and a refused resume changes nothing
                 record.update(phases.to_json(), status="failed", error=_reason(error))
                 with suppress(BadRun):  # on a full disk the first error is the one to tell
                     folder.write_record(record)
-            if is_lost_process(error):
-                raise TrainingFailed(
-                    "another process of this run is gone; its own message says why. --resume goes on "
-                    "from the last checkpoint"
-                ) from error
             raise
         finally:
             prepared.runtime.end()
     if options.report and prepared.processes.is_main:
-        with phases.phase("report"):
-            write_report(folder.path)
+        write_report(folder.path)
         for line in summary_lines(load_report(folder.path)):
             console.say(line)
         console.say(f"report: {folder.report_path}")

@@ -149,17 +149,16 @@ def _layout(model: ModelFacts) -> list[Block]:
         rows.append(Fact(label="Why", value=model.layout_reason))
     check = model.check
     if check is not None:
-        allowed = f"allowed: {number(check.tolerance)}"
         rows += [
             Fact(
                 label="Log-prob difference to plain",
                 value=f"{number(check.log_prob)} nats",
-                note=allowed,
+                note=f"allowed: {number(check.tolerance)}",
             ),
             Fact(
                 label="Gradient difference to plain",
                 value=number(check.gradient),
-                note=f"of the largest entry; {allowed}",
+                note=f"of the largest entry; allowed: {number(check.gradient_tolerance)}",
             ),
         ]
     if model.hash:

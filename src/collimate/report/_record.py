@@ -120,6 +120,7 @@ class LayoutCheck:
     log_prob: float | None
     gradient: float | None
     tolerance: float | None
+    gradient_tolerance: float | None  # which older runs do not name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
