@@ -180,9 +180,9 @@ def test_training_stays_within_its_budget(gigabytes: float, tmp_path: Path) -> N
 
 @needs_peak
 @pytest.mark.slow
-@pytest.mark.parametrize("saving", [{"activation_checkpointing": True}, {"lora_rank": 8}], ids=str)
-def test_so_does_a_run_that_saves_memory_otherwise(saving: dict[str, Any], tmp_path: Path) -> None:
+def test_so_does_activation_checkpointing(tmp_path: Path) -> None:
     shape: dict[str, int] = {"prompt": 60, "answer": 40, "rows": 128, "batch_size": 64}
+    saving = {"activation_checkpointing": True}
     record = measured(tmp_path, "deep", memory_budget=0.8, **shape, **saving)
     assert record["tokens_per_micro_batch"] > 500
     assert record["peak_memory"]["train"] <= 0.8 * GIGABYTE

@@ -209,7 +209,7 @@ class TestRuns:
             (("torch.distributed.run", "--nproc-per-node", "2"), ("--config", "fsdp2.toml")),
             (("torch.distributed.run", "--nproc-per-node", "2"), ("--deepspeed", "zero3.json")),
             (
-                ("accelerate.commands.launch", "--num_processes", "2", "--cpu"),
+                ("accelerate.commands.launch", "--config_file", "accelerate.yaml"),
                 ("--parallel", "fsdp2", "--precision", "bf16"),
             ),
         ],
@@ -221,7 +221,10 @@ class TestRuns:
     ) -> None:
         """configs/distributed/README.md on two CPU processes, in bf16 as written there."""
         folder = ROOT / "configs" / "distributed"
-        given = [str(folder / x) if (folder / x).exists() else x for x in config]
+        launcher, given = (
+            [str(folder / x) if (folder / x).exists() else x for x in words]
+            for words in (launcher, config)
+        )
         out = place / f"manual_{launcher[0][:3]}_{Path(given[1]).stem}"
         command = (
             *("-m", *launcher, "-m", "collimate", "train", *given, "--device", "cpu"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,14 +172,15 @@ def prepare(
     if budget is None:
         budget = settings.tokens_per_micro_batch
         if settings.memory_budget is not None:
-            budget = tokens_within(
-                settings.memory_budget,
-                engine,
-                loaded.examples,
-                sizes,
-                autocast=runtime.autocast,
-                processes=runtime.processes,
-            )
+            with _as_trained(policy, settings) as trained:
+                budget = tokens_within(
+                    settings.memory_budget,
+                    LogProbModel(trained, shared=check.shared, recompute=recompute),
+                    loaded.examples,
+                    sizes,
+                    autocast=runtime.autocast,
+                    processes=runtime.processes,
+                )
             console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
     column = None
     if needs_reference(objective):
@@ -218,6 +220,18 @@ def prepare(
         budget=budget,
         exact=compute_dtype(policy) in (torch.float32, torch.float64),
     )
+
+
+@contextmanager
+def _as_trained(policy: nn.Module, settings: TrainSettings) -> Iterator[nn.Module]:
+    """The policy with the adapter that it will be trained with, drawn for the moment."""
+    if settings.lora_rank is None:
+        yield policy
+        return
+    with torch.random.fork_rng(devices=[]):
+        adapted: Any = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
+    yield adapted
+    adapted.unload()
 
 
 def _load(
