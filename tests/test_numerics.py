@@ -37,15 +37,38 @@ def test_log1mexp_at_its_ends():
 
 
 @dtypes
-def test_log_mean_exp_with_zero(dtype, bar):
+@pytest.mark.parametrize("a", [1e-9, 0.1, 0.5, 0.9, 1 - 1e-6])
+def test_log_mix_with_one(dtype, bar, a):
     values = [sign * size for size in (*SIZES, 1000.0) for sign in (1, -1)]
     x = torch.tensor(values, dtype=dtype, requires_grad=True)
-    value = _numerics.log_mean_exp_with_zero(x)
-    want = [float(mp.log((1 + mp.exp(mp.mpf(v))) / 2)) for v in x.tolist()]
-    assert_close(value, torch.tensor(want, dtype=dtype), rtol=4 * bar, atol=0)
+    value = _numerics.log_mix_with_one(x, a)
+    want = [float(mp.log1p(mp.mpf(a) * mp.expm1(mp.mpf(v)))) for v in x.tolist()]
+    assert_close(value, torch.tensor(want, dtype=dtype), rtol=8 * bar, atol=0)
     (slope,) = slopes_of(value, x)
-    assert_close(slope, torch.sigmoid(x.detach()), rtol=1e-5, atol=0)
-    assert _numerics.log_mean_exp_with_zero(torch.zeros(1, dtype=dtype)).item() == 0
+    rate = [1 / (1 + (1 - mp.mpf(a)) / mp.mpf(a) * mp.exp(-mp.mpf(v))) for v in x.tolist()]
+    assert_close(slope, torch.tensor([float(r) for r in rate], dtype=dtype), rtol=1e-5, atol=1e-37)
+    assert _numerics.log_mix_with_one(torch.zeros(1, dtype=dtype), a).item() == 0
+
+
+@dtypes
+def test_absolute_difference_keeps_the_digits_of_the_logs(dtype, bar):
+    log_b = torch.tensor([-3 + sign * size for size in SIZES for sign in (1, -1)], dtype=dtype)
+    log_a = torch.full_like(log_b, -3)
+    got = _numerics.absolute_difference(log_a, log_b)
+    pairs_of = zip(log_a.tolist(), log_b.tolist(), strict=True)
+    want = [float(abs(mp.exp(mp.mpf(x)) - mp.exp(mp.mpf(y)))) for x, y in pairs_of]
+    assert_close(got, torch.tensor(want, dtype=dtype), rtol=20 * bar, atol=0)
+    gone = torch.tensor([-math.inf], dtype=dtype)
+    assert _numerics.absolute_difference(gone, gone).item() == 0
+    assert _numerics.absolute_difference(log_a[:1], gone).item() == log_a[0].exp().item()
+
+
+def test_rising_inverse_finds_the_last_bits_and_the_ends():
+    x = torch.tensor([-700.0, -1.0, 0.0, 1e-3, 50.0, 9e4], dtype=torch.float64)
+    assert_close(_numerics.rising_inverse(lambda u: 3 * u, 3 * x), x, rtol=1e-14, atol=1e-18)
+    ends = _numerics.rising_inverse(torch.tanh, torch.tensor([-2.0, 2.0]))
+    assert ends.tolist() == [-math.inf, math.inf]
+    assert ends.dtype == torch.float32
 
 
 @dtypes

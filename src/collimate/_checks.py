@@ -93,6 +93,17 @@ def within(name: str, value: float, low: float, high: float) -> float:
     return value
 
 
+def within_closed(name: str, value: float, low: float, high: float) -> float:
+    """Return `value` if low <= value <= high, else raise `BadConfig`.
+
+    >>> within_closed("mixture", 1.0, 0.0, 1.0)
+    1.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise BadConfig(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
+    return value
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A '; did you mean ...?' hint for a misspelt word, or nothing.
 

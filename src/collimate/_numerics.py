@@ -8,11 +8,13 @@ NaN into a gradient.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+_DOUBLINGS, _HALVINGS = 20, 80  # beyond a million nats no slope says anything
 _SERIES_TERMS = 26  # 2**27 / 27! < 1e-20: float64 is exhausted for |x| <= 2
 
 
@@ -27,13 +29,30 @@ def log1mexp(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return torch.where(near, torch.log(-torch.expm1(near_x)), torch.log1p(-torch.exp(far_x)))
 
 
-def log_mean_exp_with_zero(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """log((1 + e^x) / 2), relatively exact near x = 0, where it vanishes like x / 2."""
-    near = x.abs() < 1
-    near_x = torch.where(near, x, torch.zeros_like(x))
-    far_x = torch.where(near, torch.ones_like(x), x)
-    far = torch.logaddexp(far_x, torch.zeros_like(far_x)) - math.log(2)
-    return torch.where(near, torch.log1p(torch.expm1(near_x) / 2), far)
+def log_mix_with_one(x: Float[Tensor, "*any"], a: float) -> Float[Tensor, "*any"]:
+    """log(1 - a + a·e^x) for 0 < a < 1, relatively exact near x = 0, where it vanishes like a·x."""
+    beyond = torch.logaddexp(x + math.log(a), torch.full_like(x, math.log1p(-a)))
+    if a <= 0.5:
+        tame = (x >= -1) & (x <= 50)
+        return torch.where(tame, torch.log1p(a * torch.expm1(_only(tame, x))), beyond)
+    near = x.abs() <= 1
+    inner = _only(near, x)
+    return torch.where(near, inner + torch.log1p((1 - a) * torch.expm1(-inner)), beyond)
+
+
+def _only(where: Bool[Tensor, "*any"], x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """x where the condition holds, 0 elsewhere."""
+    return torch.where(where, x, torch.zeros_like(x))
+
+
+def absolute_difference(
+    log_a: Float[Tensor, "*any"], log_b: Float[Tensor, "*any"]
+) -> Float[Tensor, "*any"]:
+    """|a - b| from log a and log b, with the digits that the difference of their logs keeps."""
+    vanishes = (log_a == -math.inf) | (log_b == -math.inf)
+    v = torch.where(vanishes, torch.zeros_like(log_a), log_a - log_b)
+    larger = torch.maximum(log_a, log_b).exp()
+    return torch.where(vanishes, larger, larger * -torch.expm1(-v.abs()))
 
 
 def kl_term(log_a: Float[Tensor, "*any"], log_b: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -79,3 +98,21 @@ def exp_mixture(
     if log_p.device.type == "mps":
         return torch.exp((1 - a) * log_p + a * log_q)
     return torch.exp((1 - a) * log_p.double() + a * log_q.double()).to(log_p.dtype)
+
+
+def rising_inverse(
+    rising: Callable[[Tensor], Tensor], value: Float[Tensor, "*any"]
+) -> Float[Tensor, "*any"]:
+    """x with rising(x) = value, to the last bits, by bisection in float64; ±inf outside its range."""
+    wanted = value.detach().double()
+    low, high = torch.full_like(wanted, -1.0), torch.full_like(wanted, 1.0)
+    for _ in range(_DOUBLINGS):
+        low = torch.where(rising(low) > wanted, 2 * low, low)
+        high = torch.where(rising(high) < wanted, 2 * high, high)
+    below, above = rising(low) > wanted, rising(high) < wanted
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        short = rising(middle) < wanted
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    found = torch.where(below, torch.full_like(low, -math.inf), (low + high) / 2)
+    return torch.where(above, torch.full_like(low, math.inf), found).to(value.dtype)

@@ -128,7 +128,7 @@ class Divergence(Protocol):
     @property
     def source(self) -> str: ...
     def exact(
-        self, log_p: Float[Tensor, "*batch outcome"], log_q: Float[Tensor, "*batch outcome"]
+        self, log_p: Float[Tensor, "*batch outcome"], log_q: Float[Tensor, "*batch outcome"], /
     ) -> Float[Tensor, "*batch"]:
         """D(p‖q) in nats over the last dimension."""
         ...
@@ -161,6 +161,7 @@ class Margin(Protocol):
     """What quantity h must exceed what target; z = beta·h - target goes to the loss.
 
     closed_form: h reads f' as an implicit reward, which is valid only where f'(0+) = -inf.
+    compares: h sets the chosen answer against the rejected one, and is a gap of rewards.
     `target` may depend on the view (lengths, rewards, ranks), never on the policy.
     """
 
@@ -170,6 +171,8 @@ class Margin(Protocol):
     def needs(self) -> Needs: ...
     @property
     def closed_form(self) -> bool: ...
+    @property
+    def compares(self) -> bool: ...
     @property
     def source(self) -> str: ...
     def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, " unit"]: ...

@@ -13,54 +13,126 @@ from torch.testing import assert_close
 
 from collimate import divergences
 from collimate._checks import BadConfig
-from collimate.divergences import FDivergence, alpha, forward_kl, jensen_shannon, reverse_kl
+from collimate.divergences import (
+    FDivergence,
+    alpha,
+    forward_kl,
+    generalized_jensen_shannon,
+    jensen_shannon,
+    reverse_kl,
+    skewed_forward_kl,
+    skewed_jensen_shannon,
+    skewed_reverse_kl,
+)
 
 ALPHAS = (-3.0, -1.0, 0.0, 1e-6, 0.3, 0.5, 0.7, 1 - 1e-6, 1.0, 2.0)
-FAMILY = {alpha(a): a for a in ALPHAS}
-ALL = [d for d in vars(divergences).values() if isinstance(d, FDivergence)] + list(FAMILY)
-# Each instance as an alpha, None for Jensen-Shannon. A new divergence needs its oracle below.
-ALPHA_OF = {"reverse_kl": 0.0, "forward_kl": 1.0, "jensen_shannon": None}
-ALPHA_OF |= {divergence.name: a for divergence, a in FAMILY.items()}
-
-every = pytest.mark.parametrize("divergence", ALL, ids=attrgetter("name"))
-seeds = given(seed=st.integers(0, 2**31 - 1))
+GENERALISED = (0.0, 1e-6, 0.1, 0.5, 0.8, 1 - 1e-6, 1.0)
+SKEWED = ((0.5, 0.5), (0.2, 0.1), (0.7, 0.9), (1.0, 0.1), (0.0, 0.9), (0.5, 0.0), (0.5, 1.0))
 mp = mpmath.mp.clone()
 mp.dps = 60
 
 
-def exact_perspective(divergence: FDivergence, log_p: float, log_q: float) -> mpmath.mpf:
-    x, y, a = mp.mpf(log_p), mp.mpf(log_q), ALPHA_OF[divergence.name]
-    p, q = mp.exp(x), mp.exp(y)
-    if a is None:
-        m = (p + q) / 2
-        return (p * mp.log(p / m) + q * mp.log(q / m)) / 2
-    if a == 0:
-        return p * (x - y) - p + q
-    if a == 1:
-        return q * (y - x) - q + p
+def of_alpha(a):
     a = mp.mpf(a)
-    return ((1 - a) * p + a * q - mp.exp((1 - a) * x + a * y)) / (a * (1 - a))
+    if a == 0:
+        return lambda t: t * mp.log(t) - t + 1, mp.log
+    if a == 1:
+        return lambda t: t - 1 - mp.log(t), lambda t: 1 - 1 / t
+    return (
+        lambda t: ((1 - a) * t + a - t ** (1 - a)) / (a * (1 - a)),
+        lambda t: (1 - t**-a) / a,
+    )
+
+
+def of_skewed(w, a):
+    """f and f' of [w·KL(q‖m) + (1-w)·KL(p‖m)], m = a·q + (1-a)·p, less their slope at 1, scaled."""
+    if a in (0, 1):
+        return of_alpha(1 - a)
+    w, a = mp.mpf(w), mp.mpf(a)
+    scale = w * (1 - a) ** 2 + (1 - w) * a**2
+    at_one = (1 - w) * a - w * (1 - a)
+
+    def f(t):
+        m = a + (1 - a) * t
+        return (-w * mp.log(m) + (1 - w) * t * mp.log(t / m) - at_one * (t - 1)) / scale
+
+    def slope(t):
+        m = a + (1 - a) * t
+        of_p = mp.log(t / m) + 1 - t * (1 - a) / m
+        return (-w * (1 - a) / m + (1 - w) * of_p - at_one) / scale
+
+    return f, slope
+
+
+# name -> (f, f') as published, of t = p/q. A new divergence needs its oracle here.
+ORACLES = {
+    "reverse_kl": of_alpha(0),
+    "forward_kl": of_alpha(1),
+    "jensen_shannon": (
+        lambda t: (t * mp.log(2 * t / (1 + t)) + mp.log(2 / (1 + t))) / 2,
+        lambda t: mp.log(2 * t / (1 + t)) / 2,
+    ),
+    "pearson_chi_squared": (lambda t: (t - 1) ** 2, lambda t: 2 * (t - 1)),
+    "neyman_chi_squared": (lambda t: (1 - t) ** 2 / t, lambda t: 1 - t**-2),
+    "squared_hellinger": (
+        lambda t: (1 - mp.sqrt(t)) ** 2 / 2,
+        lambda t: (1 - 1 / mp.sqrt(t)) / 2,
+    ),
+    "jeffreys": (lambda t: (t - 1) * mp.log(t), lambda t: mp.log(t) + 1 - 1 / t),
+    "le_cam": (
+        lambda t: (t - 1) ** 2 / (2 * (t + 1)),
+        lambda t: mp.mpf(1) / 2 - 2 / (t + 1) ** 2,
+    ),
+    "chi_squared_kl": (
+        lambda t: (t - 1) ** 2 / 2 + t * mp.log(t) - t + 1,
+        lambda t: t - 1 + mp.log(t),
+    ),
+}
+FAMILIES = {
+    **{alpha(a): of_alpha(a) for a in ALPHAS},
+    **{generalized_jensen_shannon(b): of_skewed(b, b) for b in GENERALISED},
+    **{skewed_jensen_shannon(w, a): of_skewed(w, a) for w, a in SKEWED},
+    skewed_forward_kl(0.1): of_skewed(1, 0.1),
+    skewed_reverse_kl(0.1): of_skewed(0, 1 - 0.1),
+}
+ORACLES |= {divergence.name: oracle for divergence, oracle in FAMILIES.items()}
+CURVATURE = {  # f''(1) where it is not 1
+    "jensen_shannon": 0.25,
+    "pearson_chi_squared": 2.0,
+    "neyman_chi_squared": 2.0,
+    "squared_hellinger": 0.25,
+    "jeffreys": 2.0,
+    "le_cam": 0.5,
+    "chi_squared_kl": 2.0,
+}
+SYMMETRIC = ("jensen_shannon", "squared_hellinger", "jeffreys", "le_cam")
+ALL = [d for d in vars(divergences).values() if isinstance(d, FDivergence)] + list(FAMILIES)
+
+every = pytest.mark.parametrize("divergence", ALL, ids=attrgetter("name"))
+seeds = given(seed=st.integers(0, 2**31 - 1))
+
+
+def exact_perspective(divergence: FDivergence, log_p: float, log_q: float) -> mpmath.mpf:
+    f, _ = ORACLES[divergence.name]
+    return mp.exp(mp.mpf(log_q)) * f(mp.exp(mp.mpf(log_p) - mp.mpf(log_q)))
 
 
 def exact_slope(divergence: FDivergence, u: float) -> mpmath.mpf:
-    t, a = mp.exp(mp.mpf(u)), ALPHA_OF[divergence.name]
-    if a is None:
-        return mp.log(2 * t / (1 + t)) / 2
-    return mp.log(t) if a == 0 else (1 - t ** -mp.mpf(a)) / mp.mpf(a)
+    _, slope = ORACLES[divergence.name]
+    return slope(mp.exp(mp.mpf(u)))
 
 
 def exact_gap(divergence: FDivergence, u: float) -> mpmath.mpf:
-    """f'(inf) - f'(e^u) without cancellation, for the bounded slopes."""
-    t, a = mp.exp(mp.mpf(u)), ALPHA_OF[divergence.name]
-    return mp.log1p(1 / t) / 2 if a is None else t ** -mp.mpf(a) / mp.mpf(a)
+    """f'(inf) - f'(e^u), for the bounded slopes: those of e^1e9 have reached their limit."""
+    with mp.workdps(400):  # a gap of e^-600 in a slope of 1 is still seen
+        return exact_slope(divergence, 1e9) - exact_slope(divergence, u)
 
 
 def value_at_zero(divergence: FDivergence) -> float:
     """f(0), what an outcome costs that p excludes, per unit of q."""
-    a = ALPHA_OF[divergence.name]
-    if a is None:
-        return math.log(2) / 2
-    return 1 / (1 - a) if a < 1 else math.inf
+    f, _ = ORACLES[divergence.name]
+    found = float(f(mp.exp(mp.mpf(-1e9))))
+    return found if found < 1e8 else math.inf
 
 
 def two(seed: int, outcomes: int, dtype: torch.dtype, scale: float = 1.0):
@@ -166,7 +238,7 @@ def test_inverse_below_slope_is_exact_far_below_rounding(divergence):
 def test_curvature_at_one(divergence):
     u = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     (curvature,) = torch.autograd.grad(divergence.f_prime(u).sum(), u)  # t·f''(t) at t = 1
-    assert curvature.item() == pytest.approx(0.25 if divergence.name == "jensen_shannon" else 1.0)
+    assert curvature.item() == pytest.approx(CURVATURE.get(divergence.name, 1.0))
     for x in (1e-3, -1e-3):
         second_order = curvature.item() * x**2 / 2
         value = divergence.f(torch.tensor(x, dtype=torch.float64)).item()
@@ -291,3 +363,82 @@ def test_numbers_keep_their_dtype(divergence):
 def test_alpha_refuses_what_is_no_number(a):
     with pytest.raises(BadConfig, match="finite"):
         alpha(a)
+
+
+@every
+@settings(max_examples=50)
+@given(x=st.floats(-8, 8), y=st.floats(-8, 8))
+def test_conjugate_inequality(divergence, x, y):
+    """f(t) + f*(s) >= t·s for every t and s, with f*(f'(t)) = t·f'(t) - f(t)."""
+    u, v = torch.tensor([x, y], dtype=torch.float64)
+    s = divergence.f_prime(v)
+    conjugate = v.exp() * s - divergence.f(v)
+    gap = divergence.f(u) + conjugate - u.exp() * s
+    size = divergence.f(u) + conjugate.abs() + (u.exp() * s).abs()
+    assert gap >= -1e-12 * size
+
+
+@pytest.mark.parametrize("name", SYMMETRIC)
+@settings(max_examples=30)
+@seeds
+def test_symmetric_ones(name, seed):
+    p, q = two(seed, 20, torch.float64, 3.0)
+    divergence = getattr(divergences, name)
+    assert_close(divergence.perspective(p, q), divergence.perspective(q, p), rtol=1e-12, atol=0)
+
+
+@settings(max_examples=30)
+@seeds
+def test_chi_squares_swap_and_hellinger_is_the_affinity(seed):
+    p, q = two(seed, 20, torch.float64, 2.0)
+    pearson, neyman = divergences.pearson_chi_squared, divergences.neyman_chi_squared
+    assert_close(pearson.exact(p, q), neyman.exact(q, p), rtol=1e-12, atol=0)
+    assert_close(pearson.exact(p, q), (2 * p - q).exp().sum() - 1, rtol=1e-9, atol=1e-12)
+    affinity = ((p + q) / 2).exp().sum()
+    assert_close(divergences.squared_hellinger.exact(p, q), 1 - affinity, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=30)
+@seeds
+def test_generalised_jensen_shannon_is_continuous_and_four_times_the_standard(seed):
+    p, q = two(seed, 20, torch.float64, 2.0)
+    standard = 4 * jensen_shannon.perspective(p, q)
+    assert_close(generalized_jensen_shannon(0.5).perspective(p, q), standard, rtol=1e-12, atol=0)
+    for end, limit in ((1e-9, forward_kl), (1 - 1e-9, reverse_kl)):
+        found = generalized_jensen_shannon(end).perspective(p, q)
+        assert_close(found, limit.perspective(p, q), rtol=1e-5, atol=1e-12)
+
+
+@settings(max_examples=30)
+@seeds
+def test_skewed_jensen_shannon_has_its_limits_and_special_cases(seed):
+    p, q = two(seed, 20, torch.float64, 2.0)
+    for w, a, limit in (
+        (0.3, 1e-9, forward_kl),
+        (0.3, 1 - 1e-9, reverse_kl),
+        (0.3, 0.3, generalized_jensen_shannon(0.3)),
+        (1.0, 0.2, skewed_forward_kl(0.2)),
+        (0.0, 0.8, skewed_reverse_kl(0.2)),
+    ):
+        found = skewed_jensen_shannon(w, a).perspective(p, q)
+        assert_close(found, limit.perspective(p, q), rtol=1e-4, atol=1e-9)
+    half = divergences.pearson_chi_squared.perspective(p, q) / 2
+    assert_close(skewed_forward_kl(1 - 1e-8).perspective(p, q), half, rtol=1e-2, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (generalized_jensen_shannon, (-0.1,)),
+        (generalized_jensen_shannon, (1.5,)),
+        (generalized_jensen_shannon, (math.nan,)),
+        (skewed_jensen_shannon, (2.0, 0.5)),
+        (skewed_jensen_shannon, (0.0, 0.0)),
+        (skewed_jensen_shannon, (1.0, 1.0)),
+        (skewed_forward_kl, (1.0,)),
+        (skewed_reverse_kl, (1.0,)),
+    ],
+)
+def test_parameters_outside_their_domain_are_refused(make, arguments):
+    with pytest.raises(BadConfig):
+        make(*arguments)

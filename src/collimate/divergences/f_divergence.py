@@ -61,3 +61,24 @@ class FDivergence:
         q·f(0).
         """
         return self.perspective(log_p, log_q).sum(-1)
+
+
+def scaled(divergence: FDivergence, by: float, *, name: str, source: str) -> FDivergence:
+    """by·D under another name; by > 0.
+
+    >>> from collimate.divergences import alpha
+    >>> half_pearson = alpha(-1.0)
+    >>> scaled(half_pearson, 2, name="pearson", source="").f(torch.tensor(2.0).log())
+    tensor(1.0000)
+    """
+    below = divergence.inverse_below_slope
+    return FDivergence(
+        name=name,
+        perspective=lambda log_p, log_q: by * divergence.perspective(log_p, log_q),
+        f_prime=lambda u: by * divergence.f_prime(u),
+        log_f_prime_inverse=lambda s: divergence.log_f_prime_inverse(s / by),
+        slope_at_zero=by * divergence.slope_at_zero,
+        slope_at_infinity=by * divergence.slope_at_infinity,
+        inverse_below_slope=None if below is None else lambda gap: below(gap / by),
+        source=source,
+    )

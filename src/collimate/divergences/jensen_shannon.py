@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._numerics import kl_term_at, log1mexp, log_mean_exp_with_zero
+from collimate._numerics import kl_term_at, log1mexp, log_mix_with_one
 from collimate.divergences.f_divergence import FDivergence
 
 
@@ -20,13 +20,13 @@ def _perspective(
     u = torch.where(one_vanishes, torch.zeros_like(p), log_p - log_q)
     m = p / 2 + q / 2
     # log(m/p) and log(m/q) come from u alone, so that they keep their digits near p = q.
-    to_p = kl_term_at(p, m, log_mean_exp_with_zero(-u))
-    to_q = kl_term_at(q, m, log_mean_exp_with_zero(u))
+    to_p = kl_term_at(p, m, log_mix_with_one(-u, 0.5))
+    to_q = kl_term_at(q, m, log_mix_with_one(u, 0.5))
     return torch.where(one_vanishes, m * math.log(2), to_p / 2 + to_q / 2)
 
 
 def _f_prime(u: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    return -log_mean_exp_with_zero(-u) / 2
+    return -log_mix_with_one(-u, 0.5) / 2
 
 
 def _inverse(s: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
