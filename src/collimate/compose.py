@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -32,11 +32,36 @@ from collimate.lab import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Summand:
+    """coefficient · loss(beta·h - target), one value per pair, beside a method's first loss.
+
+    name: of the term in metrics. beta: its own, None for the trade-off's.
+    """
+
+    name: str
+    margin: Margin
+    loss: Loss
+    coefficient: float = 1.0
+    beta: float | None = None
+
+    def values(
+        self, view: Any, divergence: Divergence, beta: float | Tensor
+    ) -> Float[Tensor, " unit"]:
+        """loss(beta·h - target) of each unit, without the coefficient."""
+        scale = beta if self.beta is None else self.beta
+        return self.loss(
+            scale * self.margin(view, divergence=divergence) - self.margin.target(view)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """A method as five choices: loss(z), z = beta·h - target, one value per pair.
 
     distribution, divergence, margin, loss, tradeoff: the choices. source: key and place of the
-    publication. optimum: world -> log-probs of the exact population optimum, where theory has one.
+    publication. also: further losses of further margins, added. factor: view -> what each pair's
+    losses are multiplied by, without gradient. optimum: world -> log-probs of the exact population
+    optimum, where theory has one.
 
     Errors: BadComposition for choices that are not valid together, with the reason and a way out.
 
@@ -55,29 +80,42 @@ class Method:
     loss: Loss
     tradeoff: TradeOff
     source: str
+    also: tuple[Summand, ...] = ()
+    factor: Callable[[PairLogProbs], Tensor] | None = None
     optimum: Callable[[World], Tensor | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.margin.closed_form:
-            _require_closed_form(self.name, self.margin.name, self.divergence)
+        for margin in self._margins():
+            if margin.closed_form:
+                _require_closed_form(self.name, margin.name, self.divergence)
+        names = ["loss", *(summand.name for summand in self.also)]
+        if len(set(names)) < len(names):
+            raise BadComposition(f"method '{self.name}': its summands need names of their own")
 
     @property
     def needs(self) -> Needs:
-        """What the margin needs."""
-        return self.margin.needs
+        """What the margins need, together."""
+        return _together([margin.needs for margin in self._margins()])
 
     def __call__(self, view: PairLogProbs, /) -> Float[Tensor, " pair"]:
-        """loss(beta·h - target) of each pair, in the initial state; no reduction, no weight."""
-        return self.loss(self._z(view, self.init()))
+        """The sum of the terms of each pair, in the initial state; no reduction, no weight."""
+        terms = self.terms(view, self.init()).values()
+        return torch.stack([term.coefficient * term.values for term in terms]).sum(0)
 
     def init(self) -> State:
         """The trade-off's initial state."""
         return self.tradeoff.init()
 
     def terms(self, view: PairLogProbs, state: State, /) -> Mapping[str, Term]:
-        """One term, `loss`, weighted by the data's column `weight` (1 without it)."""
-        values = self.loss(self._z(view, state))
-        return {"loss": Term(1.0, values, _weight(view, values))}
+        """`loss`, and each summand by its name, weighted by the data's column `weight` (1 without)."""
+        beta = self.tradeoff.beta(view, state)
+        first = Summand(name="loss", margin=self.margin, loss=self.loss)
+        factor = 1.0 if self.factor is None else self.factor(view).detach()
+        found: dict[str, Term] = {}
+        for summand in (first, *self.also):
+            values = factor * summand.values(view, self.divergence, beta)
+            found[summand.name] = Term(summand.coefficient, values, _weight(view, values))
+        return found
 
     def update(self, view: PairLogProbs, state: State, /) -> State:
         """The trade-off's next state."""
@@ -89,7 +127,8 @@ class Method:
         """beta·h, the gap of implicit rewards that is really optimised, and the margin's counts."""
         beta = self.tradeoff.beta(view, state)
         h = self.margin(view, divergence=self.divergence)
-        return {"reward_gap": beta * h, **self.margin.measure(view, divergence=self.divergence)}
+        facts = self.margin.measure(view, divergence=self.divergence)
+        return {**({"reward_gap": beta * h} if self.margin.compares else {}), **facts}
 
     def population_optimum(self, world: World) -> Float[Tensor, "context response"] | None:
         """Log-probs of the exact minimiser of the population loss in `world`.
@@ -120,9 +159,8 @@ class Method:
             needs=Needs(view="pairs", reference=True, couples=couples),
         )
 
-    def _z(self, view: PairLogProbs, state: State) -> Float[Tensor, " pair"]:
-        h = self.margin(view, divergence=self.divergence)
-        return self.tradeoff.beta(view, state) * h - self.margin.target(view)
+    def _margins(self) -> tuple[Margin, ...]:
+        return (self.margin, *(summand.margin for summand in self.also))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +256,7 @@ def cite(method: Method) -> str:
         method.margin,
         method.loss,
         method.tradeoff,
+        *(part for summand in method.also for part in (summand.margin, summand.loss)),
     )
     keys = [key for part in parts for key in source_keys(getattr(part, "source", ""))]
     entries = bibliography()
@@ -256,6 +295,17 @@ def _require_closed_form(name: str, margin: str, divergence: Divergence) -> None
             f"{divergence.slope_at_zero:g} > -inf, so the optimal policy may drop answers, has no "
             f"closed form, and the margin '{margin}' is not valid; {way_out}, or an on-policy method"
         )
+
+
+def _together(needs: Sequence[Needs]) -> Needs:
+    """What several margins of one view need."""
+    signals = dict.fromkeys(signal for need in needs for signal in need.signals)
+    return replace(
+        needs[0],
+        signals=tuple(signals),
+        reference=any(need.reference for need in needs),
+        couples="batch" if any(need.couples == "batch" for need in needs) else "example",
+    )
 
 
 def _weight(view: PairLogProbs, values: Tensor) -> Float[Tensor, " pair"]:

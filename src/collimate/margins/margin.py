@@ -19,7 +19,8 @@ class Margin:
     value: (view, divergence) -> h [unit] in nats. constant: the target where it is one number.
     target_of: view -> target [unit] where it depends on the data, else None.
     facts: (view, divergence) -> numbers worth logging, one per unit: booleans are counted.
-    closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf.
+    closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf. compares: h sets
+    the chosen answer against the rejected one, and is a gap of rewards.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Margin:
     needs: Needs
     closed_form: bool
     source: str
+    compares: bool = True
     constant: float = 0.0
     target_of: Callable[[Any], Tensor] | None = None
     facts: Callable[[Any, Any], Mapping[str, Tensor]] | None = None

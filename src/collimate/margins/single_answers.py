@@ -1,0 +1,77 @@
+"""Margins that look at one answer of the pair."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from collimate._types import PairLogProbs
+from collimate.axes import Divergence, Needs
+from collimate.margins._pairs import mean_log_probs
+from collimate.margins.margin import Margin
+
+_ALONE = Needs(view="pairs", reference=False)
+_COMPARED = Needs(view="pairs", reference=True)
+
+
+def _chosen_ratio(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
+    return view.log_ratios()[0]
+
+
+def _rejected_ratio(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
+    return view.log_ratios()[1]
+
+
+def _chosen(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
+    return view.policy_chosen
+
+
+def _chosen_mean(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
+    return mean_log_probs(view)[0]
+
+
+chosen_log_ratio = Margin(
+    name="chosen_log_ratio",
+    value=_chosen_ratio,
+    needs=_COMPARED,
+    closed_form=False,
+    compares=False,
+    source="doosterlinck:25",
+)
+"""h = u_w, the chosen answer's log-ratio (nats): how far it has risen. Source: doosterlinck:25."""
+
+rejected_log_ratio = Margin(
+    name="rejected_log_ratio",
+    value=_rejected_ratio,
+    needs=_COMPARED,
+    closed_form=False,
+    compares=False,
+    source="doosterlinck:25",
+)
+"""h = u_l, the rejected answer's log-ratio (nats). Source: doosterlinck:25."""
+
+chosen_log_prob = Margin(
+    name="chosen_log_prob",
+    value=_chosen,
+    needs=_ALONE,
+    closed_form=False,
+    compares=False,
+    source="fisher:22",
+)
+"""h = log p(y_w), the whole answer (nats): with the loss `negation` supervised fine-tuning.
+
+Source: fisher:22.
+"""
+
+chosen_mean_log_prob = Margin(
+    name="chosen_mean_log_prob",
+    value=_chosen_mean,
+    needs=_ALONE,
+    closed_form=False,
+    compares=False,
+    source="fisher:22",
+)
+"""h = log p(y_w)/|y_w| (nats per token): fine-tuning in which long answers weigh no more.
+
+Errors: BadComposition without lengths. Source: fisher:22.
+"""

@@ -1,0 +1,25 @@
+"""DPO that asks longer answers for less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from collimate import margins
+from collimate.compose import Method
+from collimate.methods.preference.dpo import dpo
+
+
+def r_dpo(beta: float = 0.1, alpha: float = 0.01) -> Method:
+    """-log sigmoid(beta·(u_w - u_l) + alpha·(|y_w| - |y_l|)) per pair, |y| answer tokens.
+
+    u = log policy - log reference (nats). A reward of r - alpha·|y| is what is optimised: the length of
+    a chosen answer explains part of its win, and only the rest is learnt. alpha > 0.
+
+    Errors: BadConfig unless both are finite and above 0; BadComposition without lengths. Source:
+    park:24.
+
+    >>> r_dpo().margin.name
+    'log_ratio_gap'
+    """
+    margin = replace(margins.log_ratio_gap, target_of=margins.length_target(alpha))
+    return replace(dpo(beta), name="r_dpo", margin=margin, source="park:24", optimum=None)
