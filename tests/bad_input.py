@@ -287,7 +287,7 @@ SETTINGS = [
 ]  # fmt: skip
 
 METHODS = [
-    flag("unknown method", "--method", "dop", words=("'dop'", "did you mean 'dpo'?", "ipo")),
+    flag("unknown method", "--method", "dpoo", words=("'dpoo'", "did you mean 'dpo'?", "ipo")),
     flag("unknown parameter", "--param", "bta=1", words=("'bta'", "did you mean 'beta'?")),
     flag("beta 0", "--beta", 0, words=("beta", "above 0", "got 0")),
     flag("beta negative", "--beta", -1, words=("beta", "above 0", "got -1")),
@@ -411,7 +411,7 @@ OTHERS = [
         "nan"),
     bad("cache gc to a word", lambda place: ["cache", "gc", "--max-gb", "half"], "--max-gb",
         "half"),
-    bad("cite unknown", lambda place: ["cite", "dop"], "did you mean 'dpo'?"),
+    bad("cite unknown", lambda place: ["cite", "dpoo"], "did you mean 'dpo'?"),
     bad("score without a model", lambda place: ["score", "--data", "x"], "--model"),
     bad("score over a file",
         lambda place: _score("--out", place.write("s.jsonl", "mine"))(place), "--force"),

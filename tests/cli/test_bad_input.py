@@ -195,13 +195,13 @@ def test_a_missing_extra_is_named_with_its_command(
 def test_debug_adds_the_traceback_before_or_after_the_command(
     collimate: Collimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for argv in (["--debug", "cite", "dop"], ["cite", "dop", "--debug"]):
+    for argv in (["--debug", "cite", "dpoo"], ["cite", "dpoo", "--debug"]):
         done = collimate(*argv)
         assert done.code == 2
         assert "Traceback" in done.err
         assert "did you mean 'dpo'?" in done.err
     monkeypatch.setenv("COLLIMATE_DEBUG", "1")
-    assert "Traceback" in collimate("cite", "dop").err
+    assert "Traceback" in collimate("cite", "dpoo").err
 
 
 def test_a_bug_is_called_one_in_a_few_lines(

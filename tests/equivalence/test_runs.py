@@ -699,8 +699,8 @@ class TestFolder:
             train(tmp_path / "a", data=rows)
         with pytest.raises(BadConfig, match="unknown setting 'epoch'; did you mean 'epochs'"):
             train(tmp_path / "a", epoch=2)
-        with pytest.raises(BadConfig, match="unknown method 'dop'; did you mean 'dpo'"):
-            train(tmp_path / "a", method="dop")
+        with pytest.raises(BadConfig, match="unknown method 'dpoo'; did you mean 'dpo'"):
+            train(tmp_path / "a", method="dpoo")
         assert not (tmp_path / "a").exists()
 
     @pytest.mark.parametrize(("options", "rate"), [({}, 2.5e-5), ({"lora_rank": 2}, 2.5e-4)])
