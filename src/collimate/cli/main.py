@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "What is in a data file, and what training on it would take."),
     "cache": ("cache", "Cached reference log-probs: ls, gc, verify."),
     "report": ("report", "Write a run's report.html again."),
-    "methods": ("methods", "List the methods with their five choices and sources."),
+    "methods": ("methods", "List the methods and what they are made of."),
     "cite": ("cite", "Print the BibTeX entries of a method."),
     "export": ("export", "A run's model as a plain transformers folder."),
     "demo": ("demo", "Align a tiny model and compare it with the exact optimum."),

@@ -13,15 +13,12 @@ from collimate.jobs.methods import catalogue
 def command(
     json: Annotated[bool, typer.Option("--json", help="every choice, as JSON")] = False,
 ) -> None:
-    """List the published methods: parameters, five choices, source."""
+    """List the published methods: parameters, margin, loss; with --json all five choices and sources."""
     entries = catalogue()
     if json:
         write_json([entry.to_json() for entry in entries])
         return
-    head = ("method", "divergence", "margin", "loss", "source")
-    rows = [
-        (entry.signature, entry.divergence, entry.margin, entry.loss, entry.source)
-        for entry in entries
-    ]
+    head = ("method", "margin", "loss")
+    rows = [(entry.signature, entry.margin, entry.loss) for entry in entries]
     write(table([head, *rows]))
     write("\nall five choices: --json · references: collimate cite NAME")

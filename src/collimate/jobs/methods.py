@@ -39,7 +39,7 @@ class Entry:
         >>> [entry.signature for entry in catalogue() if entry.name == "dpo"]
         ['dpo(beta=0.1)']
         """
-        given = ", ".join(f"{name}={default}" for name, default in self.parameters.items())
+        given = ", ".join(f"{name}={_short(value)}" for name, value in self.parameters.items())
         return f"{self.name}({given})"
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +79,10 @@ def _entry(name: str, preset: Callable[..., Method]) -> Entry:
         source=method.source,
         summary=(inspect.getdoc(preset) or "").partition("\n")[0],
     )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain(default: Any) -> Any:
