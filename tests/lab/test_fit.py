@@ -49,6 +49,23 @@ def test_presets_reach_their_optimum(preset, random_world):
     assert distance(fit(world, preset(0.5)), preset(0.5), world) < 1e-8
 
 
+def test_chi_po_reaches_its_optimum(random_world):
+    world = random_world(contexts=2, responses=20)
+    method = methods.chi_po(1.0)
+    assert distance(fit(world, method), method, world) < 1e-6
+
+
+def test_rdpo_finds_the_clean_optimum_under_flips_and_dpo_does_not(random_world):
+    world = random_world(contexts=2, responses=10)
+    flipped = replace(world, flip_rate=0.2)
+    method = methods.rdpo(1.0, 0.2)
+    assert method.population_optimum(world) is None  # it undoes flips that are not there
+    assert distance(fit(flipped, method), method, flipped) < 1e-6
+    clean = methods.dpo(1.0).population_optimum(world)
+    dpo = fit(flipped, methods.dpo(1.0)).log_probs
+    assert total_variation(dpo, clean).max().item() > 0.01
+
+
 def test_the_optimum_does_not_depend_on_the_pair_law_for_dpo(random_world, random_law):
     world = random_world(pair_law=random_law())
     assert distance(fit(world, methods.dpo(0.5)), methods.dpo(0.5), world) < 1e-8
