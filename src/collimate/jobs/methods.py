@@ -53,7 +53,7 @@ def catalogue() -> tuple[Entry, ...]:
     Read from a file written by `make catalogue`: importing torch would take most of the time.
 
     >>> [entry.name for entry in catalogue()][:2]
-    ['cdpo', 'dpo']
+    ['alpha_po', 'aot']
     """
     return tuple(Entry(**entry) for entry in json.loads(FILE.read_text(encoding="utf-8")))
 
