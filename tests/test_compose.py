@@ -13,7 +13,8 @@ from collimate import divergences, losses, margins, methods, tradeoffs
 from collimate._checks import BadComposition, CollimateError
 from collimate._types import Answer, Example, PairLogProbs
 from collimate.axes import Method as AnyMethod
-from collimate.compose import Method, Objective, Part, bibliography, cite, source_keys
+from collimate.citations import bibliography, cite, source_keys
+from collimate.compose import Method, Objective, Part
 from collimate.distributions import offline_pairs
 from collimate.divergences import alpha
 

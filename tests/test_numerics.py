@@ -63,14 +63,6 @@ def test_absolute_difference_keeps_the_digits_of_the_logs(dtype, bar):
     assert _numerics.absolute_difference(log_a[:1], gone).item() == log_a[0].exp().item()
 
 
-def test_rising_inverse_finds_the_last_bits_and_the_ends():
-    x = torch.tensor([-700.0, -1.0, 0.0, 1e-3, 50.0, 9e4], dtype=torch.float64)
-    assert_close(_numerics.rising_inverse(lambda u: 3 * u, 3 * x), x, rtol=1e-14, atol=1e-18)
-    ends = _numerics.rising_inverse(torch.tanh, torch.tensor([-2.0, 2.0]))
-    assert ends.tolist() == [-math.inf, math.inf]
-    assert ends.dtype == torch.float32
-
-
 @dtypes
 def test_kl_term_and_its_corners(dtype, bar):
     log_b = torch.tensor([-3 + sign * size for size in SIZES for sign in (1, -1)], dtype=dtype)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
     )
     from collimate._checks import CollimateError
     from collimate._types import PairLogProbs
-    from collimate.compose import Method, Objective, cite
+    from collimate.citations import cite
+    from collimate.compose import Method, Objective
     from collimate.jobs.check import check
     from collimate.jobs.demo import demo
     from collimate.jobs.export import export
@@ -42,7 +43,7 @@ _LAZY = {
     "Run": "collimate.jobs.run",
     "Method": "collimate.compose",
     "Objective": "collimate.compose",
-    "cite": "collimate.compose",
+    "cite": "collimate.citations",
     "PairLogProbs": "collimate._types",
     "CollimateError": "collimate._checks",
 }

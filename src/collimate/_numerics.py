@@ -8,13 +8,11 @@ NaN into a gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_DOUBLINGS, _HALVINGS = 20, 80  # beyond a million nats no slope says anything
 _SERIES_TERMS = 26  # 2**27 / 27! < 1e-20: float64 is exhausted for |x| <= 2
 
 
@@ -98,21 +96,3 @@ def exp_mixture(
     if log_p.device.type == "mps":
         return torch.exp((1 - a) * log_p + a * log_q)
     return torch.exp((1 - a) * log_p.double() + a * log_q.double()).to(log_p.dtype)
-
-
-def rising_inverse(
-    rising: Callable[[Tensor], Tensor], value: Float[Tensor, "*any"]
-) -> Float[Tensor, "*any"]:
-    """x with rising(x) = value, to the last bits, by bisection in float64; ±inf outside its range."""
-    wanted = value.detach().double()
-    low, high = torch.full_like(wanted, -1.0), torch.full_like(wanted, 1.0)
-    for _ in range(_DOUBLINGS):
-        low = torch.where(rising(low) > wanted, 2 * low, low)
-        high = torch.where(rising(high) < wanted, 2 * high, high)
-    below, above = rising(low) > wanted, rising(high) < wanted
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        short = rising(middle) < wanted
-        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
-    found = torch.where(below, torch.full_like(low, -math.inf), (low + high) / 2)
-    return torch.where(above, torch.full_like(low, math.inf), found).to(value.dtype)

@@ -139,16 +139,21 @@ class PairLogProbs:
 
         Raises BadComposition if the view carries no reference.
         """
+        chosen, rejected = self.reference()
+        return self.policy_chosen - chosen, self.policy_rejected - rejected
+
+    def reference(self) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+        """log reference of the chosen and of the rejected answers (nats).
+
+        Raises BadComposition if the view carries no reference.
+        """
         if self.reference_chosen is None or self.reference_rejected is None:
             raise BadComposition(
                 "this method compares the policy with a reference, but the view has no "
                 "reference_chosen and reference_rejected: give both, or use a method without a "
                 "reference"
             )
-        return (
-            self.policy_chosen - self.reference_chosen,
-            self.policy_rejected - self.reference_rejected,
-        )
+        return self.reference_chosen, self.reference_rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

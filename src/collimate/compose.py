@@ -1,19 +1,18 @@
-"""Methods from five choices: composition, legality, objectives, sources."""
+"""Methods from five choices: composition, legality, objectives."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from collimate._checks import BadComposition, CollimateError
+from collimate._checks import BadComposition
+from collimate._function_method import FunctionMethod, couples_pairs, weight_of
 from collimate._types import PairLogProbs
 from collimate.axes import (
     Divergence,
@@ -85,17 +84,21 @@ class Method:
     optimum: Callable[[World], Tensor | None] | None = None
 
     def __post_init__(self) -> None:
-        for margin in self._margins():
-            if margin.closed_form:
-                _require_closed_form(self.name, margin.name, self.divergence)
-        names = ["loss", *(summand.name for summand in self.also)]
-        if len(set(names)) < len(names):
+        for summand in self.summands:
+            if summand.margin.closed_form:
+                _require_closed_form(self.name, summand.margin.name, self.divergence)
+        if len({summand.name for summand in self.summands}) < len(self.summands):
             raise BadComposition(f"method '{self.name}': its summands need names of their own")
 
     @property
     def needs(self) -> Needs:
         """What the margins need, together."""
-        return _together([margin.needs for margin in self._margins()])
+        return _together([summand.margin.needs for summand in self.summands])
+
+    @property
+    def summands(self) -> tuple[Summand, ...]:
+        """Margin and loss of its own, under the name `loss`, and the further ones."""
+        return (Summand(name="loss", margin=self.margin, loss=self.loss), *self.also)
 
     def __call__(self, view: PairLogProbs, /) -> Float[Tensor, " pair"]:
         """The sum of the terms of each pair, in the initial state; no reduction, no weight."""
@@ -109,12 +112,11 @@ class Method:
     def terms(self, view: PairLogProbs, state: State, /) -> Mapping[str, Term]:
         """`loss`, and each summand by its name, weighted by the data's column `weight` (1 without)."""
         beta = self.tradeoff.beta(view, state)
-        first = Summand(name="loss", margin=self.margin, loss=self.loss)
         factor = 1.0 if self.factor is None else self.factor(view).detach()
         found: dict[str, Term] = {}
-        for summand in (first, *self.also):
+        for summand in self.summands:
             values = factor * summand.values(view, self.divergence, beta)
-            found[summand.name] = Term(summand.coefficient, values, _weight(view, values))
+            found[summand.name] = Term(summand.coefficient, values, weight_of(view, values))
         return found
 
     def update(self, view: PairLogProbs, state: State, /) -> State:
@@ -152,54 +154,12 @@ class Method:
         'margin_of_one'
         """
         name = getattr(function, "__name__", type(function).__name__)
-        couples = "batch" if _couples_pairs(function) else "example"
+        couples = "batch" if couples_pairs(function) else "example"
         return FunctionMethod(
             name=name,
             function=function,
             needs=Needs(view="pairs", reference=True, couples=couples),
         )
-
-    def _margins(self) -> tuple[Margin, ...]:
-        return (self.margin, *(summand.margin for summand in self.also))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionMethod:
-    """A method made of one function of pairs; see `Method.of`."""
-
-    name: str
-    function: Callable[[PairLogProbs], Tensor]
-    needs: Needs
-    source: str = ""
-
-    def __call__(self, view: PairLogProbs, /) -> Float[Tensor, " pair"]:
-        """The function's value. BadComposition unless it has one entry per pair."""
-        values = self.function(view)
-        if not isinstance(values, Tensor) or values.shape != view.policy_chosen.shape:
-            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise BadComposition(
-                f"method '{self.name}' must return one value per pair, shape "
-                f"{tuple(view.policy_chosen.shape)}, got {got}: leave the mean to the engine, "
-                "which takes it over the whole step"
-            )
-        return values
-
-    def init(self) -> State:
-        """No state."""
-        return {}
-
-    def terms(self, view: PairLogProbs, state: State, /) -> Mapping[str, Term]:
-        """One term, `loss`, weighted by the data's column `weight` (1 without it)."""
-        values = self(view)
-        return {"loss": Term(1.0, values, _weight(view, values))}
-
-    def update(self, view: PairLogProbs, state: State, /) -> State:
-        """No state."""
-        return state
-
-    def measure(self, view: PairLogProbs, state: State, /) -> Mapping[str, Float[Tensor, " pair"]]:
-        """Nothing beyond the loss."""
-        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,48 +200,6 @@ class Objective:
         return Objective(name=method.name, parts=(Part(source=source, method=method),))
 
 
-def cite(method: Method) -> str:
-    """BibTeX of a method and of its five choices, each entry once, in that order.
-
-    Errors: CollimateError for a source without an entry in the bibliography.
-
-    >>> from collimate.methods import dpo
-    >>> cite(dpo()).startswith("@inproceedings{rafailov:23")
-    True
-    """
-    parts = (
-        method,
-        method.distribution,
-        method.divergence,
-        method.margin,
-        method.loss,
-        method.tradeoff,
-        *(part for summand in method.also for part in (summand.margin, summand.loss)),
-    )
-    keys = [key for part in parts for key in source_keys(getattr(part, "source", ""))]
-    entries = bibliography()
-    missing = [key for key in keys if key not in entries]
-    if missing:
-        raise CollimateError(f"no bibliography entry for {missing}: add it to references.bib")
-    return "\n\n".join(entries[key] for key in dict.fromkeys(keys))
-
-
-def source_keys(source: str) -> list[str]:
-    """The bibliography keys in a source such as 'rafailov:23 eq. 7; wang:24 eq. 8'.
-
-    >>> source_keys("rafailov:23 eq. 7; wang:24 eq. 8")
-    ['rafailov:23', 'wang:24']
-    """
-    return [part.split()[0] for part in source.split(";") if part.strip()]
-
-
-def bibliography() -> Mapping[str, str]:
-    """Every entry of references.bib by key."""
-    text = files("collimate").joinpath("references.bib").read_text(encoding="utf-8")
-    entries = ["@" + entry.strip() for entry in re.split(r"(?m)^@", text)[1:]]
-    return {re.split(r"[{,]", entry)[1].strip(): entry for entry in entries}
-
-
 def _require_closed_form(name: str, margin: str, divergence: Divergence) -> None:
     way_out = "use reverse_kl, forward_kl, jensen_shannon or alpha(a) with a >= 0"
     if not isinstance(divergence, FDivergence):
@@ -306,45 +224,3 @@ def _together(needs: Sequence[Needs]) -> Needs:
         reference=any(need.reference for need in needs),
         couples="batch" if any(need.couples == "batch" for need in needs) else "example",
     )
-
-
-def _weight(view: PairLogProbs, values: Tensor) -> Float[Tensor, " pair"]:
-    weight = view.columns.get("weight")
-    return (
-        torch.ones_like(values, requires_grad=False) if weight is None else weight.to(values.dtype)
-    )
-
-
-_TRIALS, _TRIAL_PAIRS = 8, 8  # a sort of few pairs, or a clamped mean, may hide in a single trial
-
-
-def _couples_pairs(function: Callable[[PairLogProbs], Tensor]) -> bool:
-    """Whether the value of a pair changes with its neighbours, measured on made-up pairs."""
-    generator = torch.Generator().manual_seed(0)
-    return any(_couples_in(function, generator) for _ in range(_TRIALS))
-
-
-def _couples_in(function: Callable[[PairLogProbs], Tensor], generator: torch.Generator) -> bool:
-    def draw(low: float, high: float) -> Tensor:
-        unit = torch.rand(_TRIAL_PAIRS, dtype=torch.float64, generator=generator)
-        return low + (high - low) * unit
-
-    fields: dict[str, Any] = {
-        "policy_chosen": draw(-20.0, 0.0),
-        "policy_rejected": draw(-20.0, 0.0),
-        "reference_chosen": draw(-20.0, 0.0),
-        "reference_rejected": draw(-20.0, 0.0),
-        "chosen_tokens": draw(1.0, 9.0).round(),
-        "rejected_tokens": draw(1.0, 9.0).round(),
-    }
-    try:
-        together = function(PairLogProbs(**fields))
-        alone = [
-            function(PairLogProbs(**{k: v[i : i + 1] for k, v in fields.items()}))
-            for i in range(_TRIAL_PAIRS)
-        ]
-    except (KeyError, AttributeError, TypeError):
-        return True  # it reads columns or tokens that made-up pairs lack: the safe answer
-    if not isinstance(together, Tensor) or together.shape != (_TRIAL_PAIRS,):
-        return False  # refused with its shape when it is called
-    return not torch.allclose(together, torch.cat(alone), rtol=1e-9, atol=1e-12)

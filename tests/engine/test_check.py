@@ -16,7 +16,7 @@ from torch import nn
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
 from collimate.engine import attention, check
-from collimate.engine.check import LayoutCheck, check_layout, require_readable
+from collimate.engine.check import LayoutCheck, Probed, check_layout, require_readable
 from collimate.engine.load import add_lora
 from collimate.engine.model import context_of
 from collimate.engine.packing import Packed, pack_shared
@@ -137,14 +137,16 @@ def test_the_tolerance_is_that_of_the_dtype(dtype: torch.dtype) -> None:
     assert found.tolerance == (1e-4 if dtype == torch.float64 else 0.1)
 
 
-@pytest.mark.parametrize("matrices", [True, False])
-def test_a_wrong_gradient_alone_is_enough(matrices: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gradients", ["all", "vectors"])
+def test_a_wrong_gradient_alone_is_enough(
+    gradients: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Values that agree and a backward pass that does not: the plain layout, and said so."""
     plant(
         monkeypatch,
         lambda module, query, key, value, mask: (module, query, key, value.detach(), mask),
     )
-    found = check_layout(model_of("llama", factor=4.0), longest=60, matrices=matrices)
+    found = check_layout(model_of("llama", factor=4.0), longest=60, gradients=gradients)
     assert not found.shared
     assert found.log_prob <= found.tolerance
     assert found.gradient is not None
@@ -226,7 +228,7 @@ def test_rows_beyond_the_context_are_refused() -> None:
 
 def test_without_gradients_it_compares_log_probs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("llama", factor=4.0)
-    found = check_layout(model, longest=60, gradients=False)
+    found = check_layout(model, longest=60, gradients="none")
     assert found.shared
     assert found.gradient is None
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -234,7 +236,7 @@ def test_without_gradients_it_compares_log_probs_alone(monkeypatch: pytest.Monke
         monkeypatch,
         lambda module, query, key, value, mask: (module, query, key, value * 1.1, mask),
     )
-    assert not check_layout(model, longest=60, gradients=False).shared
+    assert not check_layout(model, longest=60, gradients="none").shared
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's own

@@ -87,7 +87,7 @@ def test_log_probs_and_gradients_are_those_of_the_whole_logits(
     name: str, folder: Callable[[str], Path]
 ) -> None:
     model = load_model(folder(name), quantization=NF4)
-    assert check_layout(model, longest=40, gradients=False).shared
+    assert check_layout(model, longest=40, gradients="none").shared
     examples = pairs(6)
     model = adapted(model).eval()
     expected = plain_log_probs(model, examples)

@@ -141,6 +141,14 @@ def single(place: Path) -> Path:
     return TestRuns().run(place, "single", 1)
 
 
+LONG = ("--max-steps", "40")  # so many that none is faster than a signal sent at the third
+
+
+@pytest.fixture(scope="module")
+def single_long(place: Path) -> Path:
+    return TestRuns().run(place, "single_long", 1, *LONG)
+
+
 class TestRuns:
     """`collimate train` and `score` as a user starts them, on two processes and on one."""
 
@@ -245,7 +253,7 @@ class TestRuns:
     @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
     @pytest.mark.slow
     def test_a_killed_process_ends_the_others_with_a_reason(
-        self, parallel: str, place: Path, single: Path
+        self, parallel: str, place: Path, single_long: Path
     ) -> None:
         """SIGKILL of one of two in the middle of training; the run then goes on to the same end."""
         name = f"killed_{parallel}"
@@ -254,6 +262,7 @@ class TestRuns:
             *("-m", "collimate", "train", "--model", str(place / "model"), *self.SETTINGS),
             *("--data", str(place / "train.jsonl"), "--evaluation", str(place / "held_out.jsonl")),
             *("--out", str(out), "--cache", str(place / f"cache_{name}"), "--parallel", parallel),
+            *LONG,
         )
         main, other = started(2, *command)
         deadline = time.monotonic() + 200
@@ -264,12 +273,12 @@ class TestRuns:
         other.kill()
         _, said = main.communicate(timeout=200)
         other.communicate()
-        if main.returncode != 0:  # the last steps may have been faster than the signal
-            assert "another process of this run is gone" in said
-            assert "Traceback" not in said
-            assert record_of(out)["status"] == "failed"
-            self.run(place, name, 2, "--parallel", parallel, "--resume")
-        self.require_close(out, single)
+        assert main.returncode != 0
+        assert "another process of this run is gone" in said
+        assert "Traceback" not in said
+        assert record_of(out)["status"] == "failed"
+        self.run(place, name, 2, "--parallel", parallel, *LONG, "--resume")
+        self.require_close(out, single_long)
 
     @pytest.mark.parametrize(
         ("before", "after"),

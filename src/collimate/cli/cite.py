@@ -14,8 +14,8 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="the entries as JSON")] = False,
 ) -> None:
     """Print the BibTeX entries of a method and of its five choices."""
+    from collimate.citations import cite
     from collimate.cli._method import preset
-    from collimate.compose import cite
 
     entries = cite(preset(name)())
     if json:

@@ -11,23 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import within_closed
-from collimate._numerics import kl_term_at, log1mexp, log_mix_with_one
+from collimate._numerics import log1mexp, log_mix_with_one
 from collimate.divergences.f_divergence import FDivergence
-from collimate.divergences.kullback_leibler import forward_kl, reverse_kl
-
-
-def _perspective(
-    log_p: Float[Tensor, "*any"], log_q: Float[Tensor, "*any"], *, b: float
-) -> Float[Tensor, "*any"]:
-    p, q = log_p.exp(), log_q.exp()
-    p_vanishes, q_vanishes = log_p == -math.inf, log_q == -math.inf
-    u = torch.where(p_vanishes | q_vanishes, torch.zeros_like(p), log_p - log_q)
-    m = b * q + (1 - b) * p
-    to_q = kl_term_at(q, m, log_mix_with_one(u, 1 - b))
-    to_p = kl_term_at(p, m, log_mix_with_one(-u, b))
-    term = to_q / (1 - b) + to_p / b
-    term = torch.where(p_vanishes, q * (-math.log(b) / (1 - b)), term)
-    return torch.where(q_vanishes, p * (-math.log1p(-b) / b), term)
+from collimate.divergences.skewed_jensen_shannon import skewed_jensen_shannon
 
 
 def _f_prime(u: Float[Tensor, "*any"], *, b: float) -> Float[Tensor, "*any"]:
@@ -65,15 +51,13 @@ def generalized_jensen_shannon(b: float) -> FDivergence:
     """
     within_closed("b", b, 0.0, 1.0)
     name = f"generalized_jensen_shannon({b:g})"
+    skewed = replace(skewed_jensen_shannon(b, b), name=name, source="agarwal:24")
     if b in (0, 1):
-        return replace(reverse_kl if b else forward_kl, name=name, source="agarwal:24")
-    return FDivergence(
-        name=name,
-        perspective=partial(_perspective, b=b),
+        return skewed
+    return replace(
+        skewed,
         f_prime=partial(_f_prime, b=b),
         log_f_prime_inverse=partial(_inverse, b=b),
-        slope_at_zero=-math.inf,
         slope_at_infinity=-math.log1p(-b) / b,
         inverse_below_slope=partial(_inverse_below, b=b),
-        source="agarwal:24",
     )

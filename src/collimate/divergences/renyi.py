@@ -24,12 +24,12 @@ def _exact(
     near: FDivergence,
 ) -> Float[Tensor, "*batch"]:
     """log S/(order - 1), S = Σ p^order·q^(1-order); near S = 1 by 1 - S, a sum without cancellation."""
-    neither = (log_p == -math.inf) | (order < 1) & (log_q == -math.inf)
-    infinite = ~neither & (log_q == -math.inf)
-    safe_p = torch.where(neither | infinite, torch.zeros_like(log_p), log_p)
-    safe_q = torch.where(neither | infinite, torch.zeros_like(log_q), log_q)
+    vanishes = (log_p == -math.inf) | (order < 1) & (log_q == -math.inf)
+    infinite = ~vanishes & (log_q == -math.inf)
+    safe_p = torch.where(vanishes | infinite, torch.zeros_like(log_p), log_p)
+    safe_q = torch.where(vanishes | infinite, torch.zeros_like(log_q), log_q)
     exponent = order * safe_p + (1 - order) * safe_q
-    exponent = torch.where(neither, torch.full_like(exponent, -math.inf), exponent)
+    exponent = torch.where(vanishes, torch.full_like(exponent, -math.inf), exponent)
     exponent = torch.where(infinite, torch.full_like(exponent, math.inf), exponent)
     log_sum = torch.logsumexp(exponent, dim=-1)
     small = log_sum.abs() < 0.5

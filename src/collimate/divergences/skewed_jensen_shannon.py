@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import BadConfig, within_closed
-from collimate._numerics import expm1_minus, kl_term_at, log_mix_with_one, rising_inverse
+from collimate._numerics import expm1_minus, kl_term_at, log_mix_with_one
+from collimate._root import rising_inverse
 from collimate.divergences.f_divergence import FDivergence
 from collimate.divergences.kullback_leibler import forward_kl, reverse_kl
 

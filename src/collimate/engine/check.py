@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from collimate.engine.runtime import is_out_of_memory
 LAYOUTS: Mapping[bool, str] = {True: "shared", False: "plain"}
 """Names in records and fingerprints, by whether answers share their prompt."""
 
+Probed = Literal["all", "vectors", "none"]
+"""Which gradients the check compares: of any parameter, of norms and biases alone, or none."""
+
 _SAMPLED = 4096  # gradient entries compared per parameter
 _FIRST, _LAST = 16, 3  # parameters compared: the embedding and a first layer; the norm and the head
 
@@ -35,8 +38,8 @@ class LayoutCheck:
 
     shared: whether answers may share their prompt. log_prob: largest difference of a token's
     log-prob between the shared and the plain computation (nats), held to `tolerance`. gradient:
-    largest difference of a sampled gradient entry, relative to the largest, held to
-    `gradient_tolerance`; None where none was computed.
+    largest difference of a sampled gradient entry, relative to the largest, held to ten times as
+    much, for it sums what log-probs differ by; None where none was computed.
     """
 
     shared: bool
@@ -47,8 +50,8 @@ class LayoutCheck:
 
     @property
     def gradient_tolerance(self) -> float:
-        """A gradient sums what log-probs differ by."""
-        return 10 * self.tolerance
+        """What a gradient is held to."""
+        return _of_gradients(self.tolerance)
 
     @property
     def layout(self) -> str:
@@ -68,8 +71,7 @@ def check_layout(
     model: nn.Module,
     *,
     longest: int,
-    gradients: bool = True,
-    matrices: bool = True,
+    gradients: Probed = "all",
     processes: Processes = ALONE,
 ) -> LayoutCheck:
     """Compare the engine with a plain forward of the model, log-probs and (to train) gradients.
@@ -77,8 +79,8 @@ def check_layout(
     The probe is a row of made-up examples with two and three answers, one longer than any attention
     window (but no longer than `longest`, the longest example of the data), some attended together
     and some alone, on the weights as they are. Where sharing differs by more than the tolerance,
-    the plain layout is used and the reason says so. matrices: whether they get a gradient too;
-    without them those of norms and biases show what goes wrong on the way back, at no memory.
+    the plain layout is used and the reason says so. gradients: those of norms and biases alone show
+    what goes wrong on the way back, at no memory.
 
     Errors: BadModel if even the plain layout differs from the model's own logits, or gives its
     parameters another gradient.
@@ -86,7 +88,7 @@ def check_layout(
     causal = causal_model(model)
     probe = _probe(model, longest)
     tolerance = 1e-4 if compute_dtype(model) in (torch.float32, torch.float64) else 0.1
-    probed = _probed(model, matrices=matrices) if gradients else []
+    probed = _probed(model, gradients)
     expected = _measure_model(model, probe, probed)
     try:
         found = _measure_engine(
@@ -110,9 +112,9 @@ def check_layout(
         reason = "shared prompts change this model's numbers in another process"
         if log_prob > tolerance or math.isnan(log_prob):
             reason = f"shared prompts change this model's log-probs by {log_prob:.2g} nats"
-        elif not _agrees(gradient, 10 * tolerance):
+        elif not _agrees(gradient, tolerance):
             reason = f"shared prompts change this model's gradient by {gradient:.2g} of its largest entry"
-    agree = log_prob <= tolerance and _agrees(gradient, 10 * tolerance)
+    agree = log_prob <= tolerance and _agrees(gradient, tolerance)
     if not processes.any(not agree):
         return LayoutCheck(
             shared=True,
@@ -128,9 +130,13 @@ def check_layout(
     )
 
 
+def _of_gradients(tolerance: float) -> float:
+    return 10 * tolerance
+
+
 def _agrees(gradient: float | None, tolerance: float) -> bool:
-    """Whether it was not computed, or differs by no more; NaN differs."""
-    return gradient is None or gradient <= tolerance
+    """Whether it was not computed, or differs by no more than that of log-probs allows; NaN differs."""
+    return gradient is None or gradient <= _of_gradients(tolerance)
 
 
 def _require_sound(
@@ -144,7 +150,7 @@ def _require_sound(
             "nats from its own logits, so it does something to its logits that this version does "
             "not know"
         )
-    if not _agrees(gradient, 10 * tolerance):
+    if not _agrees(gradient, tolerance):
         raise BadModel(
             f"{name}: the gradient through its backbone and output head is not that of its own "
             "logits; an adapter on the output head is not supported: train one without it"
@@ -261,12 +267,15 @@ def _probing(model: nn.Module, probed: Sequence[nn.Parameter]) -> Iterator[None]
             parameter.grad = gradient
 
 
-def _probed(model: nn.Module, *, matrices: bool) -> list[nn.Parameter]:
+def _probed(model: nn.Module, gradients: Probed) -> list[nn.Parameter]:
     """Some trainable parameters: the first of the language model's own, and its tables.
 
     They are first on the way backward's end, so that what goes wrong before shows in them; the
     gradients of a whole model would take its size and most of the check's time.
     """
+    if gradients == "none":
+        return []
+    matrices = gradients == "all"
     causal: Any = causal_model(model)
     table = causal.get_input_embeddings()
     inside = list(model.modules())

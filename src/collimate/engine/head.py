@@ -53,7 +53,7 @@ class Readout:
         product = torch.mm(hidden, weight.T, out=_taken(len(hidden), weight))
         logits = product if product.dtype == torch.float64 else product.float()
         if logits is not product:
-            _give_back(product)
+            _give_back(product, weight)
         return logits if self.bias is None else logits.add_(self.bias.to(logits.dtype))
 
     def shaped(self, raw: Float[Tensor, "token vocab"]) -> Float[Tensor, "token vocab"]:
@@ -126,8 +126,8 @@ class _Head(torch.autograd.Function):
                     slopes.append(slope.to(hidden.dtype) @ cast)
                 if keep and not frozen and rows is chunks[-1]:
                     ctx.kept = logits
-                elif logits.dtype == cast.dtype:
-                    _give_back(logits)
+                else:
+                    _give_back(logits, cast)
             else:
                 logits = readout.shaped(logits)
                 values = [signal.value(logits, target[rows], None) for signal in signals]
@@ -180,8 +180,8 @@ class _Head(torch.autograd.Function):
                 _add_product(weight, slope, (hidden[rows] * scale[rows]).to(slope.dtype))
             if bias is not None and ctx.needs_input_grad[2]:
                 _gradient_of(bias).add_((scale[rows].T @ full).squeeze(0))
-            if by_hand and logits.dtype == cast.dtype:
-                _give_back(logits)
+            if by_hand:
+                _give_back(logits, cast)
             del logits, full, slope  # before the next chunk is made
         return hidden_gradient, None, None, None, None, None, None
 
@@ -208,9 +208,9 @@ def _taken(rows: int, weight: Float[Tensor, "vocab width"]) -> Float[Tensor, "ro
     return spare[:size].view(rows, -1)
 
 
-def _give_back(chunk: Float[Tensor, "row vocab"]) -> None:
-    """Keep a chunk that nobody reads any more for the next one; GPUs have an allocator for it."""
-    if chunk.device.type == "cpu" and not chunk.is_inference():
+def _give_back(chunk: Float[Tensor, "row vocab"], weight: Float[Tensor, "vocab width"]) -> None:
+    """Keep a product that nobody reads any more for the next one; GPUs have an allocator for it."""
+    if chunk.dtype == weight.dtype and chunk.device.type == "cpu" and not chunk.is_inference():
         _spare.chunk = chunk.new_empty(0).set_(chunk.untyped_storage())
 
 

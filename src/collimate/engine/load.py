@@ -40,6 +40,14 @@ AnyModel = str | Path | nn.Module
 Tokenizer = PreTrainedTokenizerBase
 """Any transformers tokenizer."""
 
+_TOKENIZER_FILES = (
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+
 
 def load_model(
     model: str | Path | nn.Module,
@@ -159,8 +167,11 @@ def load_tokenizer(
         )
     if not source:
         raise BadModel("a model given as an object needs its tokenizer too: pass tokenizer=...")
-    place = place_of(source)
     way_out = "; give one with --tokenizer (tokenizer=...)"
+    return _read_tokenizer(place_of(source), way_out, trust_remote_code=trust_remote_code)
+
+
+def _read_tokenizer(place: Place, way_out: str, *, trust_remote_code: bool) -> Tokenizer:
     with explaining_load("cannot load a tokenizer from", place, way_out):
         found = AutoTokenizer.from_pretrained(
             place.name, local_files_only=place.local, trust_remote_code=trust_remote_code
@@ -175,18 +186,28 @@ def other_tokens(
     """Ids that stand for another token in the tokenizer beside `model`: (here, there); often none.
 
     Vocabularies of one size may differ: every id is then readable, and every log-prob is noise.
-    Without a tokenizer beside the model there is nothing to compare with.
+    Without a tokenizer beside the model there is nothing to compare with. Errors: BadModel for one
+    that cannot be loaded.
     """
-    try:
-        theirs = load_tokenizer(None, model, trust_remote_code=trust_remote_code)
-    except BadModel:
+    place = _place_of_files(model)
+    if place is None or all(file_of(place, name) is None for name in _TOKENIZER_FILES):
         return {}
+    way_out = "; mend it, or leave its files out, and nothing is compared"
+    theirs = _read_tokenizer(place, way_out, trust_remote_code=trust_remote_code)
     ours = {number: token for token, number in tokenizer.get_vocab().items()}
     there = {number: token for token, number in theirs.get_vocab().items()}
     both = ours.keys() & there.keys()
     return {
         number: (ours[number], there[number]) for number in both if ours[number] != there[number]
     }
+
+
+def _place_of_files(model: AnyModel) -> Place | None:
+    """Where a model came from; None for an object whose files are not there."""
+    if not isinstance(model, nn.Module):
+        return place_of(model)
+    folder = str(causal_model(model).config._name_or_path or "")
+    return Place(folder, local=True) if folder and Path(folder).is_dir() else None
 
 
 def save_model(

@@ -76,7 +76,8 @@ def survey(
     """
     engine, _ = _loaded(name, settings, quantize)
     with explaining_memory():
-        check = check_layout(engine.model, longest=longest, gradients=settings.segments)
+        gradients = "all" if settings.segments else "none"
+        check = check_layout(engine.model, longest=longest, gradients=gradients)
     engine.shared = check.shared
     fingerprint = _fingerprint(engine, settings.options)
     frozen = Frozen(given=name, engine=engine, fingerprint=fingerprint)

@@ -39,7 +39,7 @@ from collimate.engine.objective import (
 from collimate.engine.place import place_of
 from collimate.engine.processes import Processes
 from collimate.engine.quantize import Quantization, compute_dtype, is_quantized
-from collimate.engine.runtime import Runtime
+from collimate.engine.runtime import Runtime, seeded
 from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
@@ -161,7 +161,7 @@ def prepare(
         check = check_layout(
             policy,
             longest=longest,
-            matrices=settings.lora_rank is None,
+            gradients="all" if settings.lora_rank is None else "vectors",
             processes=runtime.processes,
         )
         console.say(
@@ -228,10 +228,15 @@ def _as_trained(policy: nn.Module, settings: TrainSettings) -> Iterator[nn.Modul
     if settings.lora_rank is None:
         yield policy
         return
-    with torch.random.fork_rng(devices=[]):
+    trainable = [(p, p.requires_grad) for p in policy.parameters()]
+    with seeded(settings.seed):
         adapted: Any = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
-    yield adapted
-    adapted.unload()
+    try:
+        yield adapted
+    finally:  # the policy may be its owner's object
+        adapted.unload()
+        for parameter, was in trainable:
+            parameter.requires_grad_(was)
 
 
 def _load(

@@ -146,7 +146,7 @@ def _other(
             return engine, store
         found[shared] = engine, store
     longest = max(example.tokens for example in examples)
-    check = check_layout(model, longest=longest, gradients=False, processes=runtime.processes)
+    check = check_layout(model, longest=longest, gradients="none", processes=runtime.processes)
     return found[check.shared]
 
 

@@ -128,7 +128,10 @@ def score(
         longest = max(example.tokens for example in loaded.examples)
         # Training checks gradients too, and its layout is part of what it looks up.
         check = check_layout(
-            scored, longest=longest, gradients=cache is not None, processes=runtime.processes
+            scored,
+            longest=longest,
+            gradients="none" if cache is None else "all",
+            processes=runtime.processes,
         )
         engine = LogProbModel(scored, shared=check.shared)
         with console.bar(what, total=len(loaded.examples)) as bar:

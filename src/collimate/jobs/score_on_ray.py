@@ -19,7 +19,13 @@ from collimate.data import Tokenizer as DataTokenizer
 from collimate.engine.block import block_bytes, examples_of
 from collimate.engine.cache import folder_of, mark_used
 from collimate.engine.fingerprint import sequence_key
-from collimate.engine.load import generation_end_ids, load_tokenizer, other_tokens, quiet
+from collimate.engine.load import (
+    Tokenizer,
+    generation_end_ids,
+    load_tokenizer,
+    other_tokens,
+    quiet,
+)
 from collimate.engine.model import context_of, vocabulary_of
 from collimate.engine.segment import write_segment
 from collimate.engine.shape import empty_model
@@ -102,7 +108,9 @@ def score_on_ray(
     if target is not None and target.exists() and not force:
         raise BadConfig(f"{target} exists: name another file, or replace it with force=True")
     parts = PartsFolder(_place(target, root, _named(data), str(model), str(settings)))
-    entries = _entries(model, tokenizer, data, options)
+    trusted = options.trust_remote_code
+    loaded_tokenizer = load_tokenizer(tokenizer, model, trust_remote_code=trusted)
+    entries = _entries(model, loaded_tokenizer, data, options)
     with parts.held(), _ray.connected(address):
         pool = _ray.pool_on(_ray.machines(), workers=workers, device=options.device)
         told = ScorerSettings(
@@ -117,7 +125,7 @@ def score_on_ray(
         if reference is not None:
             other = replace(
                 _ray.call(partial(looked, _everywhere(reference)), pool),
-                other_tokens=_other_tokens(model, tokenizer, reference, options),
+                other_tokens=other_tokens(loaded_tokenizer, reference, trust_remote_code=trusted),
             )
         folder = None if root is None else folder_of(root, surveyed.fingerprint)
         if folder is not None:
@@ -223,26 +231,14 @@ def cut_blocks(
     return cut
 
 
-def _other_tokens(
-    model: str | Path,
-    tokenizer: str | Path | None,
-    reference: str | Path,
-    options: TrainSettings,
-) -> dict[int, tuple[str, str]]:
-    trusted = options.trust_remote_code
-    tokens = load_tokenizer(tokenizer, model, trust_remote_code=trusted)
-    return other_tokens(tokens, reference, trust_remote_code=trusted)
-
-
 def _entries(
-    model: str | Path, tokenizer: str | Path | None, data: Any, options: TrainSettings
+    model: str | Path, tokenizer: Tokenizer, data: Any, options: TrainSettings
 ) -> Iterable[Encoded | BadRow]:
     """The rows as the model will read them; of the model only its config is read here."""
-    tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
     shape = empty_model(model, trust_remote_code=options.trust_remote_code)
     return stream_data(
         data,
-        cast(DataTokenizer, tokens),
+        cast(DataTokenizer, tokenizer),
         limits=Limits(
             max_prompt=options.max_prompt,
             max_answer=options.max_answer,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import BadConfig
-from collimate.lab.root import root
+from collimate._root import root
 
 _LEAST_BETA, _LARGEST_BETA = 1e-9, 1e15  # in spreads; beyond them the reward gains less than 1e-9
 _SOUGHT = 1e-12  # relative error of the divergence

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import NotConverged
+from collimate._root import root
 from collimate.divergences import FDivergence
-from collimate.lab.root import root
 
 _SOUGHT = 1e-14  # error of the log normaliser: a few roundings
 _REFUSED = 1e-9

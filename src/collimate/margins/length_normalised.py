@@ -21,7 +21,6 @@ length_normalised_log_ratio_gap = Margin(
     name="length_normalised_log_ratio_gap",
     value=_gap,
     needs=Needs(view="pairs", reference=True),
-    closed_form=False,
     source="ahrabian:24",
 )
 """h = u_w/|y_w| - u_l/|y_l|, u the answers' log-ratios, |y| their tokens (nats per token).

@@ -43,7 +43,6 @@ def log_coverage(n: int) -> Margin:
         name=f"log_coverage({n})",
         value=partial(_value, n=n),
         needs=Needs(view="pairs", reference=False),
-        closed_form=False,
         compares=False,
         source="chen:25",
     )

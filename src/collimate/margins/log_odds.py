@@ -38,9 +38,7 @@ def _rejected(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pai
     return _log_odds(mean_log_probs(view)[1])
 
 
-log_odds_gap = Margin(
-    name="log_odds_gap", value=_gap, needs=_ALONE, closed_form=False, source="hong:24"
-)
+log_odds_gap = Margin(name="log_odds_gap", value=_gap, needs=_ALONE, source="hong:24")
 """h = o_w - o_l, o = L - log(1 - e^L), L the log-prob per token: the log of the odds ratio.
 
 Above L = -1e-6 continued linearly, value and slope: an answer that is certain, L = 0, would have
@@ -52,7 +50,6 @@ chosen_log_odds = Margin(
     name="chosen_log_odds",
     value=_chosen,
     needs=_ALONE,
-    closed_form=False,
     compares=False,
     source="wang:24b",
 )
@@ -62,7 +59,6 @@ rejected_log_odds = Margin(
     name="rejected_log_odds",
     value=_rejected,
     needs=_ALONE,
-    closed_form=False,
     compares=False,
     source="wang:24b",
 )

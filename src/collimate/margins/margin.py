@@ -26,8 +26,8 @@ class Margin:
     name: str
     value: Callable[[Any, Any], Tensor]
     needs: Needs
-    closed_form: bool
     source: str
+    closed_form: bool = False
     compares: bool = True
     constant: float = 0.0
     target_of: Callable[[Any], Tensor] | None = None

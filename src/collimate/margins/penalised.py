@@ -34,6 +34,5 @@ def penalised_log_ratio_gap(lam: float) -> Margin:
         name=f"penalised_log_ratio_gap({lam:g})",
         value=partial(_penalised, lam=lam),
         needs=Needs(view="pairs", reference=True),
-        closed_form=False,
         source="pal:24",
     )

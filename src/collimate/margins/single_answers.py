@@ -34,7 +34,6 @@ chosen_log_ratio = Margin(
     name="chosen_log_ratio",
     value=_chosen_ratio,
     needs=_COMPARED,
-    closed_form=False,
     compares=False,
     source="doosterlinck:25",
 )
@@ -44,7 +43,6 @@ rejected_log_ratio = Margin(
     name="rejected_log_ratio",
     value=_rejected_ratio,
     needs=_COMPARED,
-    closed_form=False,
     compares=False,
     source="doosterlinck:25",
 )
@@ -54,7 +52,6 @@ chosen_log_prob = Margin(
     name="chosen_log_prob",
     value=_chosen,
     needs=_ALONE,
-    closed_form=False,
     compares=False,
     source="fisher:22",
 )
@@ -67,7 +64,6 @@ chosen_mean_log_prob = Margin(
     name="chosen_mean_log_prob",
     value=_chosen_mean,
     needs=_ALONE,
-    closed_form=False,
     compares=False,
     source="fisher:22",
 )

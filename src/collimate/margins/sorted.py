@@ -13,9 +13,9 @@ _STEP = Needs(view="pairs", reference=True, couples="batch")
 
 
 def _paired(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
-    chosen, rejected = view.log_ratios()
+    chosen, rejected = view.reference()
     policy = view.policy_chosen - view.policy_rejected
-    return policy.sort().values - (policy - (chosen - rejected)).sort().values
+    return policy.sort().values - (chosen - rejected).sort().values
 
 
 def _unpaired(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
@@ -23,17 +23,16 @@ def _unpaired(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pai
     return chosen.sort().values - rejected.sort().values
 
 
-sorted_gap = Margin(
-    name="sorted_gap", value=_paired, needs=_STEP, closed_form=False, source="melnyk:24"
-)
+sorted_gap = Margin(name="sorted_gap", value=_paired, needs=_STEP, source="melnyk:24")
 """h_(i) = sort(log p_w - log p_l)_(i) - sort(log q_w - log q_l)_(i) over the pairs of a step (nats).
 
 The policy's gaps are to dominate the reference's in every quantile. A pair's h depends on the others:
-it is defined over the whole step; of a single pair it is the log-ratio gap. Source: melnyk:24.
+it is defined over the whole step; of a single pair it is the log-ratio gap. A pair's `weight` then
+counts for its rank among the gaps, of which only the order in the data is its own. Source: melnyk:24.
 """
 
 sorted_log_ratio_gap = Margin(
-    name="sorted_log_ratio_gap", value=_unpaired, needs=_STEP, closed_form=False, source="melnyk:24"
+    name="sorted_log_ratio_gap", value=_unpaired, needs=_STEP, source="melnyk:24"
 )
 """h_(i) = sort(u_w)_(i) - sort(u_l)_(i) over the answers of a step, u their log-ratios (nats).
 

@@ -72,7 +72,6 @@ def length_desensitised_log_ratio_gap(a: float) -> Margin:
         name=f"length_desensitised_log_ratio_gap({within_closed('alpha', a, 0.0, 1.0):g})",
         value=partial(_desensitised, a=a),
         needs=Needs(view="pairs", reference=True),
-        closed_form=False,
         source="liu:25",
     )
 
@@ -94,6 +93,5 @@ def discounted_log_prob_gap(gamma: float, lam: float) -> Margin:
         name=f"discounted_log_prob_gap({gamma:g}, {lam:g})",
         value=partial(_discounted, gamma=gamma, lam=lam),
         needs=Needs(view="pairs", reference=False),
-        closed_form=False,
         source="hejna:24",
     )

@@ -5,8 +5,8 @@
 
 from collimate.methods.preference.alpha_po import alpha_po as alpha_po
 from collimate.methods.preference.aot import aot as aot
-from collimate.methods.preference.aot import aot_unpaired as aot_unpaired
-from collimate.methods.preference.apo_zero import apo_down as apo_down
+from collimate.methods.preference.aot_unpaired import aot_unpaired as aot_unpaired
+from collimate.methods.preference.apo_down import apo_down as apo_down
 from collimate.methods.preference.apo_zero import apo_zero as apo_zero
 from collimate.methods.preference.asft import asft as asft
 from collimate.methods.preference.bco_pair import bco_pair as bco_pair
@@ -21,7 +21,7 @@ from collimate.methods.preference.dpo import dpo as dpo
 from collimate.methods.preference.dpop import dpop as dpop
 from collimate.methods.preference.exo_pair import exo_pair as exo_pair
 from collimate.methods.preference.f_dpo import f_dpo as f_dpo
-from collimate.methods.preference.f_dpo import f_dpo_js as f_dpo_js
+from collimate.methods.preference.f_dpo_js import f_dpo_js as f_dpo_js
 from collimate.methods.preference.hinge_norm import hinge_norm as hinge_norm
 from collimate.methods.preference.ipo import ipo as ipo
 from collimate.methods.preference.ipo_length_normalised import (
@@ -29,7 +29,6 @@ from collimate.methods.preference.ipo_length_normalised import (
 )
 from collimate.methods.preference.ld_dpo import ld_dpo as ld_dpo
 from collimate.methods.preference.ln_dpo import ln_dpo as ln_dpo
-from collimate.methods.preference.ln_dpo import sigmoid_norm as sigmoid_norm
 from collimate.methods.preference.madpo import madpo as madpo
 from collimate.methods.preference.nca_pair import nca_pair as nca_pair
 from collimate.methods.preference.odpo import odpo as odpo
@@ -37,6 +36,7 @@ from collimate.methods.preference.orpo import orpo as orpo
 from collimate.methods.preference.r_dpo import r_dpo as r_dpo
 from collimate.methods.preference.rdpo import rdpo as rdpo
 from collimate.methods.preference.rpo_sft import rpo_sft as rpo_sft
+from collimate.methods.preference.sigmoid_norm import sigmoid_norm as sigmoid_norm
 from collimate.methods.preference.simpo import simpo as simpo
 from collimate.methods.preference.slic_hf import slic_hf as slic_hf
 from collimate.methods.preference.sppo_hard import sppo_hard as sppo_hard

@@ -24,17 +24,3 @@ def aot(beta: float = 0.1) -> Method:
     return replace(
         dpo(beta), name="aot", margin=margins.sorted_gap, source="melnyk:24", optimum=None
     )
-
-
-def aot_unpaired(beta: float = 0.1) -> Method:
-    """-log sigmoid(beta·(sort(u_w)_(i) - sort(u_l)_(i))) over a step, u = log policy - log reference.
-
-    Chosen answers' rewards are to exceed rejected ones' in every quantile; the prompts need not be the
-    same, so pairs serve as two samples of one size. Defined over the step.
-
-    Errors: BadConfig unless beta is finite and above 0. Source: melnyk:24.
-
-    >>> aot_unpaired().margin.name
-    'sorted_log_ratio_gap'
-    """
-    return replace(aot(beta), name="aot_unpaired", margin=margins.sorted_log_ratio_gap)

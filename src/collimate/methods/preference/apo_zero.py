@@ -35,18 +35,3 @@ def apo_zero(beta: float = 0.1) -> Method:
         source="doosterlinck:25",
         optimum=None,
     )
-
-
-def apo_down(beta: float = 0.1) -> Method:
-    """sigmoid(beta·u_w) - sigmoid(beta·(u_w - u_l)) per pair: both down, the rejected one further.
-
-    u = log policy - log reference (nats). For chosen answers that are worse than what the policy
-    writes. Its gradient on u_w is 0 at p = q. TRL adds 1.
-
-    Errors: BadConfig unless beta is finite and above 0. Source: doosterlinck:25.
-
-    >>> apo_down().margin.name
-    'log_ratio_gap'
-    """
-    anchor = replace(apo_zero().also[0], name="chosen", margin=margins.chosen_log_ratio)
-    return replace(apo_zero(beta), name="apo_down", margin=margins.log_ratio_gap, also=(anchor,))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from jaxtyping import Float
 from torch import Tensor
 
 from collimate import distributions, divergences, losses, margins, tradeoffs
-from collimate._checks import positive
 from collimate.compose import Method
 from collimate.divergences import FDivergence
 from collimate.lab import World
@@ -42,18 +39,3 @@ def f_dpo(beta: float = 0.1, divergence: FDivergence = divergences.reverse_kl) -
         source="wang:24 eq. 8",
         optimum=optimum,
     )
-
-
-def f_dpo_js(beta: float = 0.1) -> Method:
-    """The f-DPO paper's Jensen-Shannon loss at beta: `f_dpo(2·beta, jensen_shannon)`.
-
-    The paper's divergence is twice the standard one (at most log 4), so its loss at beta is ours at
-    2·beta: -log sigmoid(beta·(log sigmoid(u_w) - log sigmoid(u_l))) per pair.
-
-    Errors: BadConfig unless beta is finite and above 0. Source: wang:24 table 1.
-
-    >>> f_dpo_js(0.1).tradeoff.name
-    'fixed(0.2)'
-    """
-    method = f_dpo(2 * positive("beta", beta), divergences.jensen_shannon)
-    return replace(method, name="f_dpo_js", source="wang:24 table 1")

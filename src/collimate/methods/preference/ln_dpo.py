@@ -27,12 +27,3 @@ def ln_dpo(beta: float = 2.0) -> Method:
         source="ahrabian:24",
         optimum=None,
     )
-
-
-def sigmoid_norm(beta: float = 2.0) -> Method:
-    """`ln_dpo` under the name that TRL gives it.
-
-    >>> sigmoid_norm().name
-    'sigmoid_norm'
-    """
-    return replace(ln_dpo(beta), name="sigmoid_norm")

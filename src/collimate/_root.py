@@ -1,7 +1,8 @@
-"""Roots of rising functions, many at once."""
+"""Roots and inverses of rising functions, many at once."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 _STEPS = 400  # every third one halves the bracket: 2**-133, or the last bit if that is sooner
 _DOUBLINGS = 1100  # every exponent of a float64
+_FARTHEST = 2.0**20  # beyond a million nats no slope says anything
 
 
 def root(
@@ -50,3 +52,19 @@ def root(
         )
         was_short = short
     return best
+
+
+def rising_inverse(
+    rising: Callable[[Tensor], Tensor], value: Float[Tensor, "*any"]
+) -> Float[Tensor, "*any"]:
+    """x with rising(x) = value, to the last bits, in float64; ±inf outside its range."""
+    wanted = value.detach().double()
+    zeros = torch.zeros_like(wanted)
+    side = torch.where(rising(zeros) > wanted, zeros - 1, zeros + 1)
+
+    def short_of(w: Tensor) -> Tensor:
+        return side * (rising(side * w) - wanted)
+
+    outside = short_of(zeros + _FARTHEST) < 0
+    found = root(lambda w: torch.where(outside, w, short_of(w)), zeros, 0.0)
+    return (side * torch.where(outside, zeros + math.inf, found)).to(value.dtype)

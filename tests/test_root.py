@@ -1,10 +1,12 @@
-"""The root finder under the lab's optima."""
+"""The root finder under the lab's optima and the inverses without a formula."""
+
+import math
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from collimate.lab.root import root
+from collimate._root import rising_inverse, root
 
 
 @pytest.mark.parametrize("power", [1, 3, 9, 0.2])
@@ -40,3 +42,11 @@ def test_tolerance_saves_evaluations():
         return len(calls)
 
     assert count(1e-10) < 16 < count(0.0) + 10
+
+
+def test_rising_inverse_finds_the_last_bits_and_the_ends():
+    x = torch.tensor([-700.0, -1.0, 0.0, 1e-3, 50.0, 9e4], dtype=torch.float64)
+    assert_close(rising_inverse(lambda u: 3 * u, 3 * x), x, rtol=1e-14, atol=1e-18)
+    ends = rising_inverse(torch.tanh, torch.tensor([-2.0, 2.0]))
+    assert ends.tolist() == [-math.inf, math.inf]
+    assert ends.dtype == torch.float32
