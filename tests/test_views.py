@@ -53,15 +53,43 @@ def test_tokens(batch: Batch) -> None:
     torch.testing.assert_close(view.columns["margin"], torch.tensor([0.5, NAN]), equal_nan=True)
 
 
-def test_thumbs_keep_every_sequence_and_mark_its_role(batch: Batch) -> None:
+def test_thumbs_keep_every_labelled_answer_and_the_mismatched_apart(batch: Batch) -> None:
     view = batch.thumbs()
-    assert view.policy.tolist() == [-4.0, -3.0, -15.0, -7.0]
-    assert view.reference is not None
-    assert view.reference.tolist() == [-2.0, -1.5, -7.5, -3.5]
-    assert view.label.tolist()[:2] == [1.0, -1.0]
-    assert view.tokens.tolist() == [1.0, 1.0, 3.0, 1.0]  # those that weigh nothing do not count
-    assert view.role.tolist() == [Role.ANSWER, Role.ANSWER, Role.MISMATCHED, Role.ANSWER]
-    assert view.columns["margin"].tolist()[:3] == [0.5, 0.5, 0.5]
+    assert view.policy.tolist() == [-4.0, -3.0, -7.0]
+    assert view.log_ratios().tolist() == [-2.0, -1.5, -3.5]
+    assert view.label.tolist() == [1.0, -1.0, 1.0]
+    assert view.tokens is not None
+    assert view.tokens.tolist() == [1.0, 1.0, 1.0]  # those that weigh nothing do not count
+    assert view.mismatched_log_ratios().tolist() == [-7.5]
+    assert view.columns["margin"].tolist()[:2] == [0.5, 0.5]
+    alone = replace(view, reference=None, mismatched_policy=None)
+    for missing, name in ((alone.log_ratios, "reference"), (alone.mismatched_log_ratios, "mism")):
+        with pytest.raises(BadComposition, match=f"the view has no {name}"):
+            missing()
+
+
+def test_pairs_beside_gold_and_mismatched_answers() -> None:
+    def example(row: int) -> Example:
+        answers = (
+            answer(1, 2),
+            answer(1, 2, 3, role=Role.MISMATCHED),
+            answer(3),
+            answer(4, 5, role=Role.GOLD),
+        )
+        return Example(prompt=np.array([row]), answers=answers, row=row)
+
+    log_prob = -torch.arange(1.0, 17.0)
+    view = step_batch([example(0), example(1)], log_prob, log_prob / 2).pairs()
+    assert view.policy_chosen.tolist() == [-3.0, -19.0]
+    assert view.policy_rejected.tolist() == [-6.0, -14.0]
+    assert view.gold is not None
+    assert view.gold_tokens is not None
+    assert view.gold.tolist() == [-15.0, -31.0]
+    assert view.gold_tokens.tolist() == [2.0, 2.0]
+    assert view.tokens is not None
+    assert view.tokens.sequence.tolist() == [0, 0, 1, 2, 2, 3]
+    assert view.tokens.sums(view.tokens.log_prob).tolist() == [-3.0, -6.0, -19.0, -14.0]
+    assert view.tokens.example.tolist() == [0, 0, 1, 1]
 
 
 def test_thumbs_need_labels(batch: Batch) -> None:

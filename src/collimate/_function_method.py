@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import BadComposition
-from collimate._types import PairLogProbs
+from collimate._types import ListLogProbs, PairLogProbs
 from collimate.axes import Needs, State, Term
 
 
@@ -54,12 +54,14 @@ class FunctionMethod:
         return {}
 
 
-def weight_of(view: PairLogProbs, values: Tensor) -> Float[Tensor, " pair"]:
-    """The data's column `weight`, 1 for each pair without it."""
-    weight = view.columns.get("weight")
-    return (
-        torch.ones_like(values, requires_grad=False) if weight is None else weight.to(values.dtype)
-    )
+def weight_of(view: Any, values: Tensor) -> Float[Tensor, " unit"]:
+    """The data's column `weight`, 1 for each unit without it; an answer of a list has its list's."""
+    weight: Tensor | None = view.columns.get("weight")
+    if weight is None:
+        return torch.ones_like(values, requires_grad=False)
+    if isinstance(view, ListLogProbs) and len(values) == len(view.group):
+        weight = weight[view.group]
+    return weight.to(values.dtype)
 
 
 _TRIALS, _TRIAL_PAIRS = 8, 8  # a sort of few pairs, or a clamped mean, may hide in a single trial

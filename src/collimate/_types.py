@@ -24,7 +24,7 @@ class Role(IntEnum):
 
     ANSWER = 0
     MISMATCHED = 1  # an answer under another row's prompt (KTO's reference point)
-    ANCHOR = 2  # scored, but not an answer of this row (a gold answer, an SFT target)
+    GOLD = 2  # what should have been said: imitated, not compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,6 +99,7 @@ class PairLogProbs:
     policy_*, reference_*: log-prob of the whole answer, summed over its tokens (nats); the policy's
     carry the gradient. reference_* may be left out for methods without a reference.
     *_tokens: number of answer tokens, for length-normalised methods.
+    gold, gold_tokens: the same of a third answer, the one to imitate, where the data has it.
     columns: per-pair numbers from the data ("weight", "margin", ...). tokens: the same pairs token
     by token, chosen and rejected sequences alternating, when the engine made the view.
 
@@ -113,6 +114,8 @@ class PairLogProbs:
     reference_rejected: Float[Tensor, " pair"] | None = None
     chosen_tokens: Float[Tensor, " pair"] | Int[Tensor, " pair"] | None = None
     rejected_tokens: Float[Tensor, " pair"] | Int[Tensor, " pair"] | None = None
+    gold: Float[Tensor, " pair"] | None = None
+    gold_tokens: Float[Tensor, " pair"] | Int[Tensor, " pair"] | None = None
     columns: Mapping[str, Float[Tensor, " pair"]] = field(default_factory=dict)
     tokens: TokenLogProbs | None = None
 
@@ -123,6 +126,8 @@ class PairLogProbs:
             "reference_rejected",
             "chosen_tokens",
             "rejected_tokens",
+            "gold",
+            "gold_tokens",
         ):
             value = getattr(self, name)
             if value is not None and value.shape != self.policy_chosen.shape:
@@ -147,40 +152,61 @@ class PairLogProbs:
 
         Raises BadComposition if the view carries no reference.
         """
-        if self.reference_chosen is None or self.reference_rejected is None:
-            raise BadComposition(
-                "this method compares the policy with a reference, but the view has no "
-                "reference_chosen and reference_rejected: give both, or use a method without a "
-                "reference"
-            )
-        return self.reference_chosen, self.reference_rejected
+        return (
+            _given(self.reference_chosen, "reference_chosen", _NO_REFERENCE),
+            _given(self.reference_rejected, "reference_rejected", _NO_REFERENCE),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ThumbLogProbs:
     """A view with one entry per labelled answer: what KTO and BCO read.
 
-    policy, reference: summed log-probs (nats). label: +1 or -1. role: `Role` of each sequence.
+    policy, reference: summed log-probs (nats). label: +1 wanted, -1 unwanted. tokens: answer tokens.
+    mismatched_*: log-probs of answers under another row's prompt, where the method asked for them.
     """
 
-    policy: Float[Tensor, " sequence"]
-    reference: Float[Tensor, " sequence"] | None
-    label: Float[Tensor, " sequence"]
-    tokens: Float[Tensor, " sequence"]
-    role: Int[Tensor, " sequence"]
-    columns: Mapping[str, Float[Tensor, " sequence"]] = field(default_factory=dict)
+    policy: Float[Tensor, " answer"]
+    label: Float[Tensor, " answer"]
+    reference: Float[Tensor, " answer"] | None = None
+    tokens: Float[Tensor, " answer"] | None = None
+    mismatched_policy: Float[Tensor, " mismatched"] | None = None
+    mismatched_reference: Float[Tensor, " mismatched"] | None = None
+    columns: Mapping[str, Float[Tensor, " answer"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.policy)
+
+    def log_ratios(self) -> Float[Tensor, " answer"]:
+        """u = log policy - log reference of each answer (nats). BadComposition without a reference."""
+        return self.policy - _given(self.reference, "reference", _NO_REFERENCE)
+
+    def mismatched_log_ratios(self) -> Float[Tensor, " mismatched"]:
+        """The same of the mismatched answers. BadComposition without them, or their reference."""
+        policy = _given(self.mismatched_policy, "mismatched_policy", _NO_MISMATCHED)
+        return policy - _given(self.mismatched_reference, "mismatched_reference", _NO_REFERENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ListLogProbs:
-    """A view with one entry per scored answer; `group` names the list each belongs to."""
+    """A view with one entry per scored answer; `group` numbers the list each belongs to, from 0.
 
-    policy: Float[Tensor, " sequence"]
-    reference: Float[Tensor, " sequence"] | None
-    score: Float[Tensor, " sequence"]
-    group: Int[Tensor, " sequence"]
-    tokens: Float[Tensor, " sequence"]
+    policy, reference: summed log-probs (nats). score: larger is better. tokens: answer tokens.
+    """
+
+    policy: Float[Tensor, " answer"]
+    score: Float[Tensor, " answer"]
+    group: Int[Tensor, " answer"]
+    reference: Float[Tensor, " answer"] | None = None
+    tokens: Float[Tensor, " answer"] | None = None
     columns: Mapping[str, Float[Tensor, " list"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.group.max()) + 1 if len(self.group) else 0
+
+    def log_ratios(self) -> Float[Tensor, " answer"]:
+        """u = log policy - log reference of each answer (nats). BadComposition without a reference."""
+        return self.policy - _given(self.reference, "reference", _NO_REFERENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -242,6 +268,11 @@ class Batch:
         chosen, rejected = answers[0::2], answers[1::2]
         policy, counts = self.sums(self.log_prob), self.token_counts()
         reference = None if self.reference is None else self.sums(self.reference)
+        gold = self._of_role(Role.GOLD)
+        if len(gold) and not torch.equal(self.example[gold], owner[0::2]):
+            raise BadComposition(
+                "a method with gold answers needs one for each pair, and this data has another number"
+            )
         return PairLogProbs(
             policy_chosen=policy[chosen],
             policy_rejected=policy[rejected],
@@ -249,24 +280,31 @@ class Batch:
             reference_rejected=None if reference is None else reference[rejected],
             chosen_tokens=counts[chosen],
             rejected_tokens=counts[rejected],
+            gold=policy[gold] if len(gold) else None,
+            gold_tokens=counts[gold] if len(gold) else None,
             columns={name: value[owner[0::2]] for name, value in self.columns.items()},
-            tokens=self.tokens(),
+            tokens=self._tokens_of(answers),
         )
 
     def thumbs(self) -> ThumbLogProbs:
-        """The thumb view: one entry per sequence, mismatched ones included and marked by role.
+        """The thumb view: one entry per labelled answer, mismatched ones apart.
 
         Raises BadComposition where an answer has no label.
         """
-        if torch.isnan(self.label[self._answers()]).any():
+        answers, mismatched = self._answers(), self._of_role(Role.MISMATCHED)
+        if torch.isnan(self.label[answers]).any():
             raise BadComposition("a method of thumbs needs a label for each answer; some have none")
+        policy, owner = self.sums(self.log_prob), self.example[answers]
+        reference = None if self.reference is None else self.sums(self.reference)
+        some = len(mismatched) > 0
         return ThumbLogProbs(
-            policy=self.sums(self.log_prob),
-            reference=None if self.reference is None else self.sums(self.reference),
-            label=self.label,
-            tokens=self.token_counts(),
-            role=self.role,
-            columns={name: value[self.example] for name, value in self.columns.items()},
+            policy=policy[answers],
+            reference=None if reference is None else reference[answers],
+            label=self.label[answers],
+            tokens=self.token_counts()[answers],
+            mismatched_policy=policy[mismatched] if some else None,
+            mismatched_reference=reference[mismatched] if some and reference is not None else None,
+            columns={name: value[owner] for name, value in self.columns.items()},
         )
 
     def lists(self) -> ListLogProbs:
@@ -286,9 +324,40 @@ class Batch:
             columns=self.columns,
         )
 
+    def _tokens_of(self, sequences: Int[Tensor, " some"]) -> TokenLogProbs:
+        whole = self.tokens()
+        if len(sequences) == len(self.example):
+            return whole
+        number = torch.full_like(self.example, -1)
+        number[sequences] = torch.arange(len(sequences), device=number.device)
+        kept = (number[self.sequence] >= 0).nonzero().squeeze(-1)
+        return TokenLogProbs(
+            log_prob=whole.log_prob[kept],
+            reference=None if whole.reference is None else whole.reference[kept],
+            weight=whole.weight[kept],
+            sequence=number[self.sequence[kept]],
+            example=self.example[sequences],
+            signals={name: value[kept] for name, value in self.signals.items()},
+            columns=self.columns,
+        )
+
     def _answers(self) -> Int[Tensor, " answer"]:
-        is_answer: Bool[Tensor, " sequence"] = self.role == Role.ANSWER
-        return is_answer.nonzero().squeeze(-1)
+        return self._of_role(Role.ANSWER)
+
+    def _of_role(self, role: Role) -> Int[Tensor, " answer"]:
+        wanted: Bool[Tensor, " sequence"] = self.role == role
+        return wanted.nonzero().squeeze(-1)
+
+
+_NO_REFERENCE = "this method compares the policy with a reference: use one without a reference"
+_NO_MISMATCHED = "this method compares with answers under other prompts: use another method"
+
+
+def _given(value: Tensor | None, name: str, way_out: str) -> Tensor:
+    if value is None:
+        what, _, instead = way_out.partition(": ")
+        raise BadComposition(f"{what}, and the view has no {name}: give it, or {instead}")
+    return value
 
 
 View = PairLogProbs | ThumbLogProbs | ListLogProbs | TokenLogProbs | Batch

@@ -46,7 +46,8 @@ class Needs:
     """What a method needs, checkable before the first forward pass.
 
     view: which view of the batch it reads. signals: what the head must compute beside log-probs.
-    reference: whether a frozen reference is compared with. readout: what the model must output.
+    reference: whether a frozen reference is compared with. mismatched: whether each example needs an
+    answer under another's prompt too; gold: an answer to imitate. readout: what the model must output.
     couples: "batch" if one unit's loss depends on the other units of the step; the engine then
     differentiates the whole step at once (two-pass pull-back), so that accumulation changes
     nothing.
@@ -55,6 +56,8 @@ class Needs:
     view: Literal["pairs", "thumbs", "lists", "tokens", "batch"] = "pairs"
     signals: tuple[Signal, ...] = ()
     reference: bool = True
+    mismatched: bool = False
+    gold: bool = False
     readout: Literal["tokens", "scalar", "hidden"] = "tokens"
     couples: Literal["example", "batch"] = "example"
 
@@ -175,7 +178,7 @@ class Margin(Protocol):
     def compares(self) -> bool: ...
     @property
     def source(self) -> str: ...
-    def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, " unit"]: ...
+    def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, "unit ..."]: ...
     def target(self, view: Any, /) -> float | Float[Tensor, " unit"]: ...
     def measure(
         self, view: Any, /, *, divergence: Divergence
@@ -184,23 +187,28 @@ class Margin(Protocol):
 
 @runtime_checkable
 class Loss(Protocol):
-    """What a missed margin costs: one value per z."""
+    """What a missed margin costs: one value per z, or per row of them (a ranking)."""
 
     @property
     def name(self) -> str: ...
     @property
     def source(self) -> str: ...
-    def __call__(self, z: Float[Tensor, "*any"], /) -> Float[Tensor, "*any"]: ...
+    def __call__(self, z: Float[Tensor, "*any"], /) -> Float[Tensor, ...]: ...
 
 
 @runtime_checkable
 class TradeOff(Protocol):
-    """How strongly the policy is held to the reference: beta, perhaps as a function of state."""
+    """How strongly the policy is held to the reference: beta, perhaps as a function of state.
+
+    couples: "batch" if beta depends on the whole step's units, as in `Needs`.
+    """
 
     @property
     def name(self) -> str: ...
     @property
     def source(self) -> str: ...
+    @property
+    def couples(self) -> Literal["example", "batch"]: ...
     def init(self) -> State: ...
     def beta(self, view: Any, state: State, /) -> float | Float[Tensor, " unit"]: ...
     def update(self, view: Any, state: State, /) -> State: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +20,7 @@ from collimate.axes import (
     Loss,
     Margin,
     Needs,
+    Signal,
     Source,
     State,
     Term,
@@ -31,8 +32,21 @@ from collimate.lab import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """What each unit's losses are multiplied by, without gradient.
+
+    value: (view, state of the trade-off) -> factor [unit]. signals: that it reads. couples: "batch"
+    if it depends on the step's other units.
+    """
+
+    value: Callable[[Any, State], Tensor]
+    signals: tuple[Signal, ...] = ()
+    couples: Literal["example", "batch"] = "example"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summand:
-    """coefficient · loss(beta·h - target), one value per pair, beside a method's first loss.
+    """coefficient · loss(beta·h - target), one value per unit, beside a method's first loss.
 
     name: of the term in metrics. beta: its own, None for the trade-off's.
     """
@@ -55,12 +69,13 @@ class Summand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A method as five choices: loss(z), z = beta·h - target, one value per pair.
+    """A method as five choices: loss(z), z = beta·h - target, one value per unit of its view.
 
-    distribution, divergence, margin, loss, tradeoff: the choices. source: key and place of the
-    publication. also: further losses of further margins, added. factor: view -> what each pair's
-    losses are multiplied by, without gradient. optimum: world -> log-probs of the exact population
-    optimum, where theory has one.
+    A unit is what the margin's view holds: a pair, a labelled answer, a list. distribution,
+    divergence, margin, loss, tradeoff: the choices. source: key and place of the publication.
+    coefficient: of the loss, where there are others. also: further losses of further margins, added.
+    factor: what each unit's losses are multiplied by.
+    optimum: world -> log-probs of the exact population optimum, where theory has one.
 
     Errors: BadComposition for choices that are not valid together, with the reason and a way out.
 
@@ -79,29 +94,42 @@ class Method:
     loss: Loss
     tradeoff: TradeOff
     source: str
+    coefficient: float = 1.0
     also: tuple[Summand, ...] = ()
-    factor: Callable[[PairLogProbs], Tensor] | None = None
+    factor: Factor | None = None
     optimum: Callable[[World], Tensor | None] | None = None
 
     def __post_init__(self) -> None:
         for summand in self.summands:
             if summand.margin.closed_form:
                 _require_closed_form(self.name, summand.margin.name, self.divergence)
+        if len({summand.margin.needs.view for summand in self.summands}) > 1:
+            raise BadComposition(
+                f"method '{self.name}': its margins read different views; use an Objective of parts"
+            )
         if len({summand.name for summand in self.summands}) < len(self.summands):
             raise BadComposition(f"method '{self.name}': its summands need names of their own")
 
     @property
     def needs(self) -> Needs:
-        """What the margins need, together."""
-        return _together([summand.margin.needs for summand in self.summands])
+        """What margins, trade-off and factor need, together."""
+        margins = _together([summand.margin.needs for summand in self.summands])
+        more = Factor(value=_one) if self.factor is None else self.factor
+        couples = {margins.couples, more.couples, self.tradeoff.couples}
+        return replace(
+            margins,
+            signals=tuple(dict.fromkeys((*margins.signals, *more.signals))),
+            couples="batch" if "batch" in couples else "example",
+        )
 
     @property
     def summands(self) -> tuple[Summand, ...]:
         """Margin and loss of its own, under the name `loss`, and the further ones."""
-        return (Summand(name="loss", margin=self.margin, loss=self.loss), *self.also)
+        own = Summand(name="loss", margin=self.margin, loss=self.loss, coefficient=self.coefficient)
+        return (own, *self.also)
 
-    def __call__(self, view: PairLogProbs, /) -> Float[Tensor, " pair"]:
-        """The sum of the terms of each pair, in the initial state; no reduction, no weight."""
+    def __call__(self, view: Any, /) -> Float[Tensor, " unit"]:
+        """The sum of the terms of each unit, in the initial state; no reduction, no weight."""
         terms = self.terms(view, self.init()).values()
         return torch.stack([term.coefficient * term.values for term in terms]).sum(0)
 
@@ -109,28 +137,32 @@ class Method:
         """The trade-off's initial state."""
         return self.tradeoff.init()
 
-    def terms(self, view: PairLogProbs, state: State, /) -> Mapping[str, Term]:
+    def terms(self, view: Any, state: State, /) -> Mapping[str, Term]:
         """`loss`, and each summand by its name, weighted by the data's column `weight` (1 without)."""
         beta = self.tradeoff.beta(view, state)
-        factor = 1.0 if self.factor is None else self.factor(view).detach()
+        factor = 1.0 if self.factor is None else self.factor.value(view, state).detach()
         found: dict[str, Term] = {}
         for summand in self.summands:
             values = factor * summand.values(view, self.divergence, beta)
             found[summand.name] = Term(summand.coefficient, values, weight_of(view, values))
         return found
 
-    def update(self, view: PairLogProbs, state: State, /) -> State:
+    def update(self, view: Any, state: State, /) -> State:
         """The trade-off's next state."""
         return self.tradeoff.update(view, state)
 
     def measure(
-        self, view: PairLogProbs, state: State, /
-    ) -> Mapping[str, Float[Tensor, " pair"] | Bool[Tensor, " pair"]]:
-        """beta·h, the gap of implicit rewards that is really optimised, and the margin's counts."""
+        self, view: Any, state: State, /
+    ) -> Mapping[str, Float[Tensor, " unit"] | Bool[Tensor, " unit"]]:
+        """beta·h, the gap of implicit rewards that is really optimised, and the margin's counts.
+
+        Also beta, where it is not the same for all steps.
+        """
+        found = dict(self.margin.measure(view, divergence=self.divergence))
         beta = self.tradeoff.beta(view, state)
-        h = self.margin(view, divergence=self.divergence)
-        facts = self.margin.measure(view, divergence=self.divergence)
-        return {**({"reward_gap": beta * h} if self.margin.compares else {}), **facts}
+        if self.margin.compares:
+            found["reward_gap"] = beta * self.margin(view, divergence=self.divergence)
+        return {**found, "beta": beta} if isinstance(beta, Tensor) else found
 
     def population_optimum(self, world: World) -> Float[Tensor, "context response"] | None:
         """Log-probs of the exact minimiser of the population loss in `world`.
@@ -215,6 +247,10 @@ def _require_closed_form(name: str, margin: str, divergence: Divergence) -> None
         )
 
 
+def _one(view: Any, state: State) -> Tensor:
+    return torch.ones(())
+
+
 def _together(needs: Sequence[Needs]) -> Needs:
     """What several margins of one view need."""
     signals = dict.fromkeys(signal for need in needs for signal in need.signals)
@@ -222,5 +258,7 @@ def _together(needs: Sequence[Needs]) -> Needs:
         needs[0],
         signals=tuple(signals),
         reference=any(need.reference for need in needs),
+        mismatched=any(need.mismatched for need in needs),
+        gold=any(need.gold for need in needs),
         couples="batch" if any(need.couples == "batch" for need in needs) else "example",
     )

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from collimate._checks import BadConfig
+from collimate._checks import BadComposition, BadConfig
+from collimate.axes import Divergence
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,53 @@ class TopKMass:
         return (torch.logsumexp(largest, dim=-1) - torch.logsumexp(logits, dim=-1)).exp()
 
 
+@dataclass(frozen=True, slots=True)
+class LogCollision:
+    """log Σ_v p(v)², p = softmax(z), in nats: the log-probability that two draws are the same token."""
+
+    name: str = "log_collision"
+    against: Literal["none"] = "none"
+
+    def value(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        target: Int[Tensor, " token"],
+        other: Float[Tensor, "token vocab"] | None = None,
+    ) -> Float[Tensor, " token"]:
+        """One number per token, in [-log vocab, 0]."""
+        return torch.logsumexp(2 * torch.log_softmax(logits, dim=-1), dim=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class DivergenceTo:
+    """D(p‖q) in nats over the vocabulary, p = softmax(z), q the softmax of another model's logits.
+
+    divergence: any of `collimate.divergences`. against: whose logits q comes from.
+    """
+
+    divergence: Divergence
+    against: Literal["reference", "teacher"] = "reference"
+
+    @property
+    def name(self) -> str:
+        """For example `forward_kl_to_reference`."""
+        return f"{self.divergence.name}_to_{self.against}"
+
+    def value(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        target: Int[Tensor, " token"],
+        other: Float[Tensor, "token vocab"] | None = None,
+    ) -> Float[Tensor, " token"]:
+        """One divergence per token, >= 0. BadComposition without the other logits."""
+        if other is None:
+            raise BadComposition(f"the signal '{self.name}' needs the {self.against}'s logits")
+        return self.divergence.exact(logits.log_softmax(-1), other.log_softmax(-1))
+
+
 log_prob = LogProb()
 entropy = Entropy()
+log_collision = LogCollision()
 
 
 def top_k_mass(k: int) -> TopKMass:
@@ -86,4 +132,25 @@ def top_k_mass(k: int) -> TopKMass:
     return TopKMass(k)
 
 
-__all__ = ["Entropy", "LogProb", "TopKMass", "entropy", "log_prob", "top_k_mass"]
+def divergence_to_reference(divergence: Divergence) -> DivergenceTo:
+    """D(p‖q) at each token, q the frozen reference, over the whole vocabulary.
+
+    >>> from collimate.divergences import forward_kl
+    >>> divergence_to_reference(forward_kl).name
+    'forward_kl_to_reference'
+    """
+    return DivergenceTo(divergence)
+
+
+__all__ = [
+    "DivergenceTo",
+    "Entropy",
+    "LogCollision",
+    "LogProb",
+    "TopKMass",
+    "divergence_to_reference",
+    "entropy",
+    "log_collision",
+    "log_prob",
+    "top_k_mass",
+]

@@ -167,9 +167,9 @@ NUMBERS = [
 
 FORMATS = [
     case("thumbs among pairs", {"prompt": "a", "completion": "b", "label": True},
-         "unsupported format", "thumbs", "what can be read now"),
+         "unsupported format", "thumbs", "what can be read"),
     case("list among pairs", {"prompt": "a", "responses": ["b", "c"], "scores": [1, 0]},
-         "unsupported format", "lists of scored responses", "what can be read now"),
+         "mixed formats", "row 0 (preference, explicit prompt)", "lists, explicit prompt"),
     case("supervised among pairs", {"messages": ASK}, "unsupported format", "single texts"),
     case("implicit among explicit", {"chosen": "Q: a A: b", "rejected": "Q: a A: c"},
          "mixed formats", "row 0 (preference, explicit prompt)", "implicit prompt",

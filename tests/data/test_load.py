@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +16,16 @@ import numpy as np
 import pytest
 
 from collimate._checks import BadData
-from collimate._types import Answer, Example
-from collimate.data import BadRow, CharacterTokenizer, Limits, content_hash, load_data
+from collimate._types import Answer, Example, Role
+from collimate.data import (
+    BadRow,
+    CharacterTokenizer,
+    Kind,
+    Limits,
+    content_hash,
+    load_data,
+    with_mismatched,
+)
 
 from .conftest import TEXT
 
@@ -98,8 +107,8 @@ def test_thumbs_load(rows_folder: Path) -> None:
         assert words in str(caught.value)
     with pytest.raises(BadRow, match="column 'label'"):
         load_data([{"prompt": "a", "completion": "b"}], CHARACTERS, kind="thumbs")
-    with pytest.raises(BadRow, match="look like preference pairs"):
-        load_data([PAIR], CHARACTERS, kind="thumbs")
+    with pytest.raises(BadRow, match="look like lists of scored responses; methods that fit those"):
+        load_data([{"prompt": "a", "completion": "b", "score": 1.0}], CHARACTERS, kind="thumbs")
 
 
 def test_thumbs_in_csv(tmp_path: Path) -> None:
@@ -109,11 +118,106 @@ def test_thumbs_in_csv(tmp_path: Path) -> None:
     assert [example.answers[0].label for example in examples] == [1, -1]
 
 
-def test_lists_are_refused_with_what_is_supported(rows_folder: Path) -> None:
-    with pytest.raises(BadRow, match="lists of scored responses; what can be read now: preference"):
-        load_data(rows_folder / "lists.jsonl", CHARACTERS)
-    with pytest.raises(BadData, match="got 200 bad ones"):
-        load_data(rows_folder / "lists.jsonl", CHARACTERS, on_bad_row="skip")
+def test_lists_load_and_become_pairs_of_best_and_worst(rows_folder: Path) -> None:
+    path = rows_folder / "lists.jsonl"
+    lists = load_data(path, CHARACTERS, kind="lists", on_bad_row="skip")
+    pairs = load_data(path, CHARACTERS, on_bad_row="skip")
+    assert lists.facts.format == "lists, explicit prompt"
+    assert "read as preference: the best answer against the worst" in pairs.facts.format
+    assert lists.facts.chosen_longer is None
+    by_row = {example.row: example for example in lists.examples}
+    for pair in pairs.examples:
+        scores = [answer.score for answer in by_row[pair.row].answers]
+        for answer, extreme in zip(pair.answers, (max, min), strict=True):
+            assert answer.score == extreme(scores)
+            kept = by_row[pair.row].answers[scores.index(answer.score)]
+            assert kept.ids.tolist() == answer.ids.tolist()
+        assert [answer.label for answer in pair.answers] == [1, -1]
+
+
+LIST = {"prompt": "a", "completions": ["b", "c", "d"], "scores": [0.5, 2, 1]}
+
+
+def test_lists_are_written_in_three_ways() -> None:
+    ranked = {"prompt": "a", "ranking": ["c", "d", "b"]}
+    single = {"prompt": "a", "completion": "b", "score": -1.5}
+    for row, scores in ((LIST, [0.5, 2, 1]), (ranked, [0, -1, -2]), (single, [-1.5])):
+        (example,) = load_data([row], CHARACTERS, kind="lists").examples
+        assert [answer.score for answer in example.answers] == scores
+    (example,) = load_data([ranked], CHARACTERS).examples
+    assert [chr(answer.ids[0]) for answer in example.answers] == ["c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "words"),
+    [
+        ({**LIST, "scores": [1, 2]}, "lists", "a score for each of the 3 completions, got 2"),
+        ({**LIST, "scores": [1, None, 2]}, "lists", "a finite number, larger for a better"),
+        ({**LIST, "scores": [1, float("nan"), 2]}, "lists", "a finite number"),
+        ({**LIST, "completions": []}, "lists", "one answer or more"),
+        ({**LIST, "completions": ["b", "b", "d"]}, "lists", "got the same 2 tokens"),
+        ({**LIST, "completions": ["b", " ", "d"]}, "lists", "one visible character"),
+        ({**LIST, "scores": [1, 1, 1]}, "preference", "answers of different scores"),
+        ({"prompt": "a", "completions": ["b"]}, "lists", "a column 'scores'"),
+        (LIST, "thumbs", "methods that fit those: those of lists"),
+        ({"prompt": "a", "completion": "b", "label": True}, "preference", "kto, bco"),
+        ({"prompt": "a", "completion": "b", "label": True}, "lists", "kto, bco"),
+        (PAIR, "triples", "a column 'gold'"),
+        ({**PAIR, "gold": ""}, "triples", "one visible character"),
+        ({**PAIR, "gold": [{"role": "assistant", "content": "4"}]}, "triples", "write them alike"),
+        ({"chosen": "ab", "rejected": "ac", "gold": "ad"}, "triples", "a column 'prompt' beside"),
+    ],
+)
+def test_what_cannot_be_read_so_is_refused(row: dict, kind: Kind, words: str) -> None:
+    with pytest.raises(BadRow, match=re.escape(words)):
+        load_data([row], CHARACTERS, kind=kind)
+
+
+def test_pairs_become_thumbs_and_lists_of_two() -> None:
+    thumbs, lists = (load_data([PAIR], CHARACTERS, kind=kind) for kind in ("thumbs", "lists"))
+    assert [answer.label for answer in thumbs.examples[0].answers] == [1, -1]
+    assert [answer.score for answer in lists.examples[0].answers] == [1, 0]
+    assert "read as thumbs" in thumbs.facts.format
+    assert "read as lists" in lists.facts.format
+
+
+def test_a_gold_answer_is_an_answer_of_its_own_role() -> None:
+    for name in ("gold", "reference"):
+        loaded = load_data([{**PAIR, name: PAIR["chosen"]}], CHARACTERS, kind="triples")
+        (example,) = loaded.examples
+        assert [answer.role for answer in example.answers] == [Role.ANSWER, Role.ANSWER, Role.GOLD]
+        assert example.answers[2].ids.tolist() == example.answers[0].ids.tolist()
+        assert loaded.facts.ties == 0
+        assert loaded.facts.ignored == ()
+    assert load_data([{**PAIR, "gold": "x"}], CHARACTERS).facts.ignored == ("gold",)
+
+
+def test_as_written_is_what_no_kind_reads() -> None:
+    for row, name in ((PAIR, "preference"), (LIST, "lists"), ({**PAIR, "gold": "x"}, "triples")):
+        assert load_data([row], CHARACTERS, kind=None).facts.format.startswith(name)
+
+
+def test_mismatched_answers_are_under_another_prompt() -> None:
+    rows = [
+        {"prompt": p, "completion": c, "label": True} for p, c in zip("aabbc", "12345", strict=True)
+    ]
+    loaded = load_data(rows, CHARACTERS, kind="thumbs")
+    found = with_mismatched(loaded.examples)
+    assert [chr(e.answers[1].ids[0]) for e in found] == ["3", "3", "5", "5", "1"]
+    assert all(e.answers[1].role is Role.MISMATCHED and e.answers[1].label is None for e in found)
+    assert [e.answers[0] for e in found] == [e.answers[0] for e in loaded.examples]
+    with pytest.raises(BadData, match="all rows have the same prompt"):
+        with_mismatched(loaded.examples[:2])
+
+
+def test_a_mismatched_answer_fits_into_the_context() -> None:
+    rows = [("aaa", "1"), ("b", "23456"), ("c", "7")]
+    data = [{"prompt": p, "completion": c, "label": True} for p, c in rows]
+    examples = load_data(data, CHARACTERS, kind="thumbs").examples
+    found = with_mismatched(examples, context=7)
+    assert [chr(e.answers[1].ids[0]) for e in found] == ["7", "7", "1"]
+    with pytest.raises(BadData, match="row 0: no answer to another prompt fits"):
+        with_mismatched(examples, context=4)
 
 
 def test_facts_are_data_of_the_run_record() -> None:

@@ -1,4 +1,4 @@
-"""Laws of margins, over every instance in the package and every divergence they are legal with."""
+"""Laws of margins of pairs, over every instance and every divergence they are legal with."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ from collimate.divergences import (
 )
 from collimate.margins import Margin
 
-ALL = [m for m in vars(margins).values() if isinstance(m, Margin)]
+ALL = [m for m in vars(margins).values() if isinstance(m, Margin) and m.needs.view == "pairs"]
 ALL += [margins.bent_log_prob_gap(0.25), margins.bent_log_prob_gap(-0.5)]
 ALL += [margins.penalised_log_ratio_gap(5.0), margins.log_coverage(8)]
 GAPS = [m for m in ALL if m.compares]
@@ -53,6 +53,7 @@ def view_of(chosen, rejected, dtype=torch.float64):
         reference_rejected=2 * reference,
         chosen_tokens=torch.full_like(chosen, 20),
         rejected_tokens=torch.full_like(chosen, 25),
+        gold=chosen + rejected + 3 * reference,
     )
 
 
@@ -159,8 +160,9 @@ def test_finite_with_finite_gradients_to_a_thousand_nats(margin, divergence, dty
     view = view_of(u, v, dtype)
     view.policy_chosen.requires_grad_()
     view.policy_rejected.requires_grad_()
+    view.gold.requires_grad_()
     h = margin(view, divergence=divergence)
-    at = (view.policy_chosen, view.policy_rejected)
+    at = (view.policy_chosen, view.policy_rejected, view.gold)
     slopes = torch.autograd.grad(h.sum(), at, materialize_grads=True, allow_unused=True)
     assert h.dtype == dtype
     for numbers in (h, *slopes):

@@ -14,15 +14,21 @@ from collimate._checks import BadConfig
 from collimate._types import Batch, PairLogProbs
 from collimate.compose import Method
 from collimate.divergences import alpha, forward_kl, jensen_shannon, reverse_kl
+from tests.methods.answers import CASES as ANSWER_CASES
+from tests.methods.answers import lists, thumbs
 
 BETAS = (0.05, 0.1, 0.5, 2.0)
 
 
-def view_of(log_prob, reference, lengths, margin=None):
-    """The view that the engine makes of two answers per example, token by token."""
+def view_of(log_prob, reference, lengths, margin=None, signals=None):
+    """The view that the engine makes of two answers per example, token by token, and a gold one."""
     sequences = len(lengths)
+    none = torch.zeros_like(log_prob.detach())
+    signals = (
+        {"log_collision": none, "forward_kl_to_reference": none} if signals is None else signals
+    )
     unknown = torch.full((sequences,), math.nan, dtype=log_prob.dtype)
-    return Batch(
+    view = Batch(
         sequence=torch.arange(sequences).repeat_interleave(lengths),
         example=torch.arange(sequences // 2).repeat_interleave(2),
         label=unknown,
@@ -32,7 +38,10 @@ def view_of(log_prob, reference, lengths, margin=None):
         columns={} if margin is None else {"margin": margin},
         log_prob=log_prob,
         reference=reference,
+        signals=signals,
     ).pairs()
+    gold = -torch.arange(1.0, sequences // 2 + 1, dtype=log_prob.dtype).sqrt()
+    return replace(view, gold=gold, gold_tokens=torch.full_like(gold, 3))
 
 
 def numbers_of(count=200):
@@ -44,7 +53,9 @@ def numbers_of(count=200):
         torch.rand(2, tokens, dtype=torch.float64, generator=generator) * 0.9 + 0.1
     )
     margin = torch.rand(count, dtype=torch.float64, generator=generator) + 0.1
-    return policy, reference, lengths, margin
+    collision, kl = torch.rand(2, tokens, dtype=torch.float64, generator=generator)
+    signals = {"log_collision": -collision, "forward_kl_to_reference": kl}
+    return policy, reference, lengths, margin, signals
 
 
 def pairs():
@@ -53,8 +64,8 @@ def pairs():
 
 def equal():
     """The same pairs under a policy that is its reference."""
-    policy, _, *rest = numbers_of()
-    return view_of(policy, policy, *rest)
+    policy, _, lengths, margin, _ = numbers_of()
+    return view_of(policy, policy, lengths, margin)
 
 
 def per_token(view):
@@ -279,6 +290,50 @@ def js_paper(t):
     return torch.log(2 * t / (1 + t))  # wang:24 table 1
 
 
+def of_sequences(view, values, reduce):
+    """`reduce` of the token values of the chosen, and of the rejected answers."""
+    owner = view.tokens.sequence
+    found = torch.stack([reduce(values[owner == i]) for i in range(int(owner.max()) + 1)])
+    return found[0::2], found[1::2]
+
+
+def wpo(view, beta):
+    likelier = view.tokens.log_prob.exp() / view.tokens.signals["log_collision"].exp()
+    w, l = of_sequences(view, likelier, lambda x: x.prod() ** (1 / len(x)))  # noqa: E741
+    return torch.minimum(torch.ones_like(w), w * l) * dpo(
+        view, beta
+    )  # zhou:24b, bounded as its code
+
+
+def tdpo(view, beta, alpha):
+    w, l = ratios(view)  # noqa: E741
+    kl_w, kl_l = of_sequences(view, view.tokens.signals["forward_kl_to_reference"], torch.sum)
+    return -torch.log(sigmoid(beta * torch.log(w / l) - alpha * beta * (kl_l - kl_w)))  # zeng:24
+
+
+def tpo(view, beta, alpha):
+    odds = (view.policy_chosen.exp() / view.policy_rejected.exp()) ** beta
+    return -torch.log(odds / (1 + odds)) - alpha * torch.log(view.gold.exp())  # saeidi:25
+
+
+def tpo_l(view, beta, gamma, alpha):
+    w, l = per_token(view)  # noqa: E741
+    return -torch.log(sigmoid(beta * torch.log(w / l) - gamma)) - alpha * view.gold
+
+
+def seppo(view, beta):
+    w, l = ratios(view)  # noqa: E741
+    return -torch.log(sigmoid(beta * (torch.log(w) - torch.where(w >= 1, 1, -1) * torch.log(l))))
+
+
+def mpo(view, beta, w_p, w_q, w_g):
+    w, l = ratios(view)  # noqa: E741
+    r_w, r_l = beta * torch.log(w), beta * torch.log(l)
+    d = (r_w.mean() + r_l.mean()) / 2
+    quality = -torch.log(sigmoid(r_w - d)) - torch.log(sigmoid(-(r_l - d)))
+    return w_p * dpo(view, beta) + w_q * quality - w_g * torch.log(per_token(view)[0])  # wang:24c
+
+
 def both(preset, equation, *more):
     """A preset and its equation at further parameters."""
     return (lambda beta: preset(beta, *more), lambda view, beta: equation(view, beta, *more))
@@ -333,6 +388,14 @@ PUBLISHED = {
     "discopop": [both(methods.discopop, discopop, tau) for tau in (0.05, 0.5)],
     "bco_pair": [(methods.bco_pair, bco_pair)],
     "chi_po": [(methods.chi_po, chi_po)],
+    "wpo": [(methods.wpo, wpo)],
+    "tdpo": [both(methods.tdpo, tdpo, a) for a in (0.5, 2.0)],
+    "tdpo1": [(methods.tdpo1, lambda view, beta: tdpo(view, beta, 1.0))],
+    "tpo": [both(methods.tpo, tpo, a) for a in (1.0, 0.1)],
+    "tpo_l": [both(methods.tpo_l, tpo_l, 0.5, a) for a in (1.0, 0.1)],
+    "beta_dpo": [(methods.beta_dpo, dpo)],  # at the first step
+    "seppo": [(methods.seppo, seppo)],
+    "mpo": [both(methods.mpo, mpo, *w) for w in ((0.8, 0.2, 1.0), (1.0, 2.0, 0.5))],
 }
 CASES = [(name, *case) for name, cases in PUBLISHED.items() for case in cases]
 PRESETS = [preset(0.1) for _, preset, _ in CASES]
@@ -341,7 +404,8 @@ every = pytest.mark.parametrize("method", PRESETS, ids=attrgetter("name"))
 
 
 def test_every_registered_preset_has_its_equation_here():
-    assert set(PUBLISHED) == set(methods.__all__)
+    of_answers = {name for name, *_ in ANSWER_CASES}
+    assert set(PUBLISHED) | of_answers == set(methods.__all__)
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -377,7 +441,7 @@ def test_dpo_is_f_dpo_under_the_reverse_kl_and_cdpo_tends_to_dpo():
     )
 
 
-OF_THE_PAIR = {"r_dpo", "odpo", "rpo_sft", "madpo"}  # their first loss depends on it
+OF_THE_PAIR = {"r_dpo", "odpo", "rpo_sft", "madpo", "wpo", "mpo"}  # their first loss depends on it
 SAME_START = [m for m in PRESETS if m.needs.reference and m.name not in OF_THE_PAIR]
 
 
@@ -458,11 +522,16 @@ def test_registered_presets_work_with_their_defaults_and_are_methods(name):
     assert isinstance(method, Method)
     assert method.name == name
     assert method.source
-    assert len(method(pairs())) == 200
+    view = {"pairs": pairs, "thumbs": thumbs, "lists": lists}[method.needs.view]()
+    assert method(view).isfinite().all()
+
+
+STOPPED = {"wpo", "mpo"}  # something of the policy is held: see below
+SMOOTH = [case for case in CASES if case[0] not in STOPPED]
 
 
 @pytest.mark.parametrize("beta", BETAS)
-@pytest.mark.parametrize(("name", "preset", "equation"), CASES, ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(("name", "preset", "equation"), SMOOTH, ids=[c[0] for c in SMOOTH])
 def test_gradient_is_that_of_finite_differences(name, preset, equation, beta):
     policy, *rest = numbers_of(20)
     along = torch.randn(
@@ -478,6 +547,82 @@ def test_gradient_is_that_of_finite_differences(name, preset, equation, beta):
     found = (total(policy + step * along) - total(policy - step * along)) / (2 * step)
     size = (slope * along).abs().sum() + total(policy).abs() * 1e-9 / step
     assert abs((slope @ along) - found) <= 1e-6 * size
+
+
+def slope_of(function):
+    policy, *rest = numbers_of(20)
+    policy.requires_grad_()
+    return torch.autograd.grad(function(view_of(policy, *rest)).sum(), policy)[0]
+
+
+def test_wpo_pulls_as_dpo_does_by_a_weight_without_gradient():
+    weight = wpo(view := view_of(*numbers_of(20)), 0.3) / dpo(view, 0.3)
+    assert_close(
+        slope_of(methods.wpo(0.3)),
+        slope_of(lambda v: weight * methods.dpo(0.3)(v)),
+        rtol=1e-9,
+        atol=0,
+    )
+
+
+def test_the_shift_of_mpo_takes_no_gradient():
+    chosen, rejected = view_of(*numbers_of(20)).log_ratios()
+    d = (chosen.mean() + rejected.mean()) / 2
+
+    def held(view):
+        u_w, u_l = view.log_ratios()
+        quality = -torch.log(sigmoid(0.3 * (u_w - d))) - torch.log(sigmoid(0.3 * (d - u_l)))
+        likelihood = view.policy_chosen / view.chosen_tokens
+        return 0.8 * dpo(view, 0.3) + 0.2 * quality - likelihood
+
+    assert_close(slope_of(methods.mpo(0.3)), slope_of(held), rtol=1e-9, atol=1e-15)
+
+
+def test_tdpo_holds_the_chosen_answers_kl_and_tdpo1_does_not():
+    policy, reference, lengths, margin, signals = numbers_of(20)
+    kl = signals["forward_kl_to_reference"].requires_grad_()
+    for method, held in ((methods.tdpo(0.3, 1.0), True), (methods.tdpo1(0.3), False)):
+        view = view_of(policy, reference, lengths, margin, signals)
+        (slope,) = torch.autograd.grad(method(view).sum(), kl)
+        chosen, rejected = of_sequences(view, slope, lambda x: x.abs().min())
+        assert (rejected > 0).all()
+        assert (chosen == 0).all() if held else (chosen > 0).all()
+
+
+def test_beta_dpo_follows_the_gaps_of_the_kept_pairs():
+    view, method = pairs(), methods.beta_dpo(0.3, 0.6, share=0.8, momentum=0.9)
+    u_w, u_l = view.log_ratios()
+    gap = u_w - u_l
+    state = method.update(view, method.init())
+    assert state == {
+        "steps": 1.0,
+        "mean": gap.mean().item(),
+        "deviation": gap.std(correction=0).item(),
+    }
+    term = method.terms(view, state)["loss"]
+    kept = term.values != 0
+    assert kept.sum() == 160
+    beta = 0.3 * (1 + 0.6 * (gap[kept].mean() - gap.mean()))
+    assert_close(term.values[kept], dpo(view, beta)[kept] / 0.8, rtol=1e-10, atol=0)
+    assert method.measure(view, state)["beta"].unique().item() == pytest.approx(beta.item())
+    later = method.update(replace(view, policy_chosen=view.policy_chosen - 1), state)
+    assert later["mean"] == pytest.approx(gap.mean().item() - 0.1)
+    assert later["deviation"] == pytest.approx(state["deviation"])
+    far = {**state, "mean": 1e4}  # a step far below its past: beta stays above 0
+    assert method.measure(view, far)["beta"].max() == 1e-3
+
+
+def test_beta_dpo_keeps_pairs_near_the_running_mean_more_often():
+    view, method = pairs(), methods.beta_dpo(share=0.5)
+    u_w, u_l = view.log_ratios()
+    state = {"mean": 0.0, "deviation": 1.0}
+    kept = torch.stack(
+        [method.tradeoff.kept(view, {"steps": float(i), **state}) for i in range(1, 99)]
+    )
+    often, distance = kept.double().mean(0), (u_w - u_l).abs()
+    assert often[distance < 0.5].mean() > 2 * often[distance > 2].mean()
+    assert kept[0].sum() == kept[50].sum() == 100
+    assert not torch.equal(kept[0], kept[1])
 
 
 SWAPPED = {"dpo", "f_dpo", "f_dpo_js", "chi_po", "ln_dpo", "sigmoid_norm"}

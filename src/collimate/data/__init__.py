@@ -12,10 +12,12 @@ from collimate.data.facts import Facts as Facts
 from collimate.data.facts import Lengths as Lengths
 from collimate.data.facts import content_hash as content_hash
 from collimate.data.formats import Format as Format
+from collimate.data.formats import Kind as Kind
 from collimate.data.limits import Limits as Limits
 from collimate.data.load import Loaded as Loaded
 from collimate.data.load import load_data as load_data
 from collimate.data.load import stream_data as stream_data
+from collimate.data.mismatched import with_mismatched as with_mismatched
 from collimate.data.row import Row as Row
 from collimate.data.source import FORMATS as FORMATS
 from collimate.data.source import read_rows as read_rows
@@ -29,6 +31,7 @@ __all__ = [
     "Encoded",
     "Facts",
     "Format",
+    "Kind",
     "Lengths",
     "Limits",
     "Loaded",
@@ -40,4 +43,5 @@ __all__ = [
     "load_data",
     "read_rows",
     "stream_data",
+    "with_mismatched",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collimate._types import Answer, Example
+from collimate._types import Answer, Example, Role
 from collimate.data.bad_rows import Reason
 from collimate.data.boundary import Boundary
 from collimate.data.formats import Format, Parsed
@@ -97,13 +97,22 @@ def assemble(pieces: Pieces, edges: Edges, limits: Limits, boundary: Boundary) -
             Answer(
                 ids=np.array(answer.ids, dtype=np.int32),
                 label=label,
+                score=score,
+                role=role,
                 token_weight=None if all(answer.weights) else np.array(answer.weights, np.float32),
             )
-            for answer, label in zip(answers, parsed.labels, strict=True)
+            for answer, label, score, role in zip(
+                answers, parsed.labels, parsed.scores, parsed.roles, strict=True
+            )
         ),
         row=parsed.row.index,
         columns=pieces.numbers,
     )
+    compared = [
+        _folded(answer)
+        for answer, role in zip(parsed.answers, parsed.roles, strict=True)
+        if role is Role.ANSWER
+    ]
     every = [prompt, *(answer.ids for answer in answers)]
     return Encoded(
         example=example,
@@ -116,7 +125,7 @@ def assemble(pieces: Pieces, edges: Edges, limits: Limits, boundary: Boundary) -
         # Some tokenizers use one token as unknown and as end.
         unknown=edges.unknown not in edges.ends and any(edges.unknown in ids for ids in every),
         masked=any(answer.token_weight is not None for answer in example.answers),
-        near_tie=len({_folded(answer) for answer in parsed.answers}) < len(parsed.answers),
+        near_tie=len(set(compared)) < len(compared),
         repeats_prompt=all(_begins(answer, parsed.prompt) for answer in parsed.answers),
         ignored=frozenset(set(parsed.row.values) - parsed.used - set(pieces.numbers)),
     )
@@ -192,19 +201,27 @@ def _truncate(parsed: Parsed, field: str, answer: _Sequence, limits: Limits) -> 
 
 
 def _check_distinct(parsed: Parsed, answers: list[_Sequence], reason: Reason, after: str) -> None:
-    if len(answers) < 2 or answers[0].ids != answers[1].ids:
-        return
-    if answers[0].weights != answers[1].weights:
-        return
+    seen = set[tuple[tuple[int, ...], tuple[float, ...]]]()
+    for answer, role, field in zip(answers, parsed.roles, parsed.fields, strict=True):
+        if role is not Role.ANSWER:
+            continue
+        key = (tuple(answer.ids), tuple(answer.weights))
+        if key in seen:
+            raise _same(parsed, field, answer, reason, after)
+        seen.add(key)
+
+
+def _same(parsed: Parsed, field: str, answer: _Sequence, reason: Reason, after: str) -> Exception:
     way_out = (
         "raise --max-answer or remove the row"
         if reason is Reason.EQUAL_TRUNCATED
         else "the tokenizer writes both alike: remove the row"
     )
-    raise parsed.row.bad(
-        "rejected",
+    other = "chosen" if field == "rejected" else "the others"
+    return parsed.row.bad(
+        field,
         reason,
-        f"expected another answer than chosen, got the same {len(answers[0].ids)} tokens after "
+        f"expected another answer than {other}, got the same {len(answer.ids)} tokens after "
         f"{after}, which teaches nothing; {way_out}",
     )
 

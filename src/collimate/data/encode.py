@@ -23,7 +23,7 @@ def encode(
     rows: Iterable[Row | BadRow],
     tokenizer: Tokenizer,
     *,
-    kind: Kind = "preference",
+    kind: Kind | None = "preference",
     limits: Limits | None = None,
     end_ids: int | Iterable[int] | None = None,
 ) -> Iterator[Encoded | BadRow]:

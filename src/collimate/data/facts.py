@@ -27,7 +27,8 @@ class Facts:
     hash: of all token ids, boundaries, labels, weights and columns, in order; equal on every
     platform. rows: rows read. used: rows that became examples. skipped: reason -> rows left out.
     *_tokens: lengths in tokens, the end-of-sequence token included; for thumbs, chosen are the
-    wanted answers and rejected the unwanted ones, None where there are none.
+    wanted answers and rejected the unwanted ones, for lists the best one and the others; None where
+    there are none.
     duplicates: rows equal to an earlier one. contradictions: rows that prefer the other way round
     than an earlier one. ties: rows left out because chosen equals rejected, and rows used whose
     answers differ only in case and white space. chosen_longer: share of pairs whose chosen answer

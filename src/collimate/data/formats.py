@@ -2,102 +2,190 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from collimate._checks import nearest
+from collimate._types import Role
 from collimate.data.bad_rows import Reason, shown
 from collimate.data.prompts import Content, Conversation, Message, split_common, split_repeated
 from collimate.data.row import Row
 
-Kind = Literal["preference", "thumbs"]
+Kind = Literal["preference", "triples", "thumbs", "lists"]
 SUPPORTED = (
     "preference pairs (prompt, chosen, rejected; or chosen and rejected that begin with the same "
-    "prompt) and thumbs (prompt, completion, label)"
+    "prompt), triples (pairs with gold), thumbs (prompt, completion, label) and lists (prompt, "
+    "completions or responses, scores; or prompt, ranking, best first; or prompt, completion, score)"
 )
 _FIELDS = ("prompt", "chosen", "rejected", "completion", "label")
-_LISTS = ("responses", "completions", "ranking", "scores")
+_SEVERAL = ("completions", "responses", "ranking")
+_GOLD = ("gold", "reference")
+_NAMES: Mapping[Kind, str] = {
+    "preference": "preference pairs",
+    "triples": "preference pairs with a gold answer",
+    "thumbs": "thumbs",
+    "lists": "lists of scored responses",
+}
+_FITTING: Mapping[Kind, str] = {
+    "preference": "any but those of gold answers, as dpo",
+    "triples": "tpo, tpo_l",
+    "thumbs": "those of thumbs: kto, bco, apo_zero_unpaired",
+    "lists": "those of lists (plackett_luce, d2o, direct_advantage_po), and those of pairs",
+}
+"""Which methods can be trained on what is written so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """How rows are written. All rows of a source must have one format.
 
-    kind: "preference" (chosen and rejected) or "thumbs" (one answer with a label).
+    kind: "preference" (chosen and rejected), "triples" (and gold), "thumbs" (one answer with a label)
+    or "lists" (scored answers). read_as: what it was made into, mostly itself.
     prompt: "explicit" column, or "implicit", the common beginning of the two answers.
     content: "text" or "conversational" (lists of messages with role and content).
 
-    >>> str(Format(kind="preference", prompt="explicit", content="text"))
+    >>> str(Format(kind="preference", read_as="preference", prompt="explicit", content="text"))
     'preference, explicit prompt'
+    >>> str(Format(kind="lists", read_as="preference", prompt="explicit", content="text"))
+    'lists, explicit prompt, read as preference: the best answer against the worst'
     """
 
     kind: Kind
+    read_as: Kind
     prompt: Literal["explicit", "implicit"]
     content: Literal["text", "conversational"]
 
     def __str__(self) -> str:
         conversational = ", conversational" if self.content == "conversational" else ""
-        return f"{self.kind}, {self.prompt} prompt{conversational}"
+        how = _CONVERSIONS.get((self.kind, self.read_as))
+        converted = "" if how is None else f", read as {self.read_as}: {how}"
+        return f"{self.kind}, {self.prompt} prompt{conversational}{converted}"
+
+
+_CONVERSIONS: Mapping[tuple[Kind, Kind], str] = {
+    ("preference", "thumbs"): "both answers of a pair, labelled, in the same step",
+    ("preference", "lists"): "lists of two, scored 1 and 0",
+    ("lists", "preference"): "the best answer against the worst",
+}
+"""The conversions that lose no more than they say; others would make a judgement up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
     """A row understood: prompt and answers as text or as messages.
 
-    answers, labels, fields: one entry per answer; a label is +1 wanted or -1 unwanted, a field the
-    column the answer came from. used: the columns that were read.
+    answers, fields, labels, scores, roles: one entry per answer; a field is the column the answer came
+    from, a label +1 wanted or -1 unwanted, a score larger for better ones; None where not known. used:
+    the columns that were read.
     """
 
     row: Row
     format: Format
     prompt: Content
     answers: tuple[Content, ...]
-    labels: tuple[int, ...]
     fields: tuple[str, ...]
+    labels: tuple[int | None, ...]
+    scores: tuple[float | None, ...]
+    roles: tuple[Role, ...]
     used: frozenset[str]
 
 
-def parse(row: Row, kind: Kind) -> Parsed:
-    """Read one row as a preference pair or as a thumb.
+def parse(row: Row, kind: Kind | None) -> Parsed:
+    """Read one row as what a method needs: a preference pair, a triple, a thumb, a list; None: as it is.
 
     Preference rows hold prompt, chosen and rejected; without prompt, it is the longest common
     beginning of the answers. A text prompt beside conversations that begin with it is taken as a
-    copy. Thumbs hold prompt, completion and label (true or false, 1 or 0).
+    copy. Triples have gold too. Thumbs hold prompt, completion and label (true or false, 1 or 0).
+    Lists hold prompt, completions (or responses) and scores; or prompt and ranking, the best first;
+    or prompt, completion and score, one of a list. Pairs can be read as thumbs or lists, lists as
+    pairs.
     Raises BadRow for a missing, null, empty or ill-typed field, invalid text, equal answers, and a
-    row of another kind.
+    row that cannot be read so.
 
     >>> pair = parse(Row(index=0, values={"chosen": "Q: 2+2? A: 4", "rejected": "Q: 2+2? A: 5"},
     ...                  file="a.jsonl"), "preference")
     >>> pair.prompt, pair.answers
     ('Q: 2+2? A:', (' 4', ' 5'))
     """
-    _check_kind(row, kind)
-    return _preference(row) if kind == "preference" else _thumb(row)
+    own = _own_kind(row, kind)
+    parsed = {"preference": _preference, "triples": _triple, "thumbs": _thumb, "lists": _list}[own](
+        row
+    )
+    return parsed if kind is None or kind == own else _as_kind(parsed, kind)
 
 
-def _check_kind(row: Row, kind: Kind) -> None:
+def _own_kind(row: Row, kind: Kind | None) -> Kind:
+    """How the row is written. BadRow where a column is missing, or it cannot be read as `kind`."""
     columns = row.values
-    wanted = ("chosen", "rejected") if kind == "preference" else ("completion", "label")
-    if any(name in columns for name in wanted):
-        for name in wanted if kind == "preference" else (*wanted, "prompt"):
-            if name not in columns:
-                raise row.bad(name, Reason.MISSING_FIELD, _missing(row, name))
-        return
-    if "chosen" in columns or "completion" in columns:
-        other = "preference pairs" if "chosen" in columns else "thumbs or single answers"
-    elif any(name in columns for name in _LISTS):
-        other = "lists of scored responses"
-    elif "messages" in columns or "text" in columns:
-        other = "single texts for supervised training"
-    else:
-        raise row.bad(wanted[0], Reason.MISSING_FIELD, _missing(row, wanted[0]))
-    here = "preference pairs" if kind == "preference" else "thumbs"
-    raise row.bad(
-        None,
-        Reason.UNSUPPORTED,
-        f"expected {here} here ({', '.join(wanted)}), got the columns {', '.join(columns)}, which "
-        f"look like {other}; what can be read now: {SUPPORTED}",
+    own, wanted = _guess(row, kind)
+    if kind is not None and own != kind and (own, kind) not in _CONVERSIONS:
+        raise row.bad(
+            None,
+            Reason.UNSUPPORTED,
+            f"expected {_NAMES[kind]} here, got the columns {', '.join(columns)}, which look like "
+            f"{_NAMES[own]}; methods that fit those: {_FITTING[own]}; what can be read: {SUPPORTED}",
+        )
+    for name in wanted:
+        if name not in columns:
+            raise row.bad(name, Reason.MISSING_FIELD, _missing(row, name))
+    return own
+
+
+def _guess(row: Row, kind: Kind | None) -> tuple[Kind, tuple[str, ...]]:
+    """The kind that the columns look like, and the columns that it must have."""
+    columns = row.values
+    if "chosen" in columns or "rejected" in columns:
+        gold = next((name for name in _GOLD if name in columns), _GOLD[0])
+        if kind == "triples" or (kind is None and _GOLD[0] in columns):
+            return "triples", ("chosen", "rejected", gold)
+        return "preference", ("chosen", "rejected")
+    if "ranking" in columns:
+        return "lists", ("prompt", "ranking")
+    several = next((name for name in _SEVERAL if name in columns), None)
+    if several is not None:
+        return "lists", ("prompt", several, "scores")
+    if "completion" in columns and "score" in columns and "label" not in columns:
+        return "lists", ("prompt", "completion", "score")
+    if "completion" in columns or "label" in columns:
+        return "thumbs", ("completion", "label", "prompt")
+    if "messages" in columns or "text" in columns:
+        raise row.bad(
+            None,
+            Reason.UNSUPPORTED,
+            f"expected judged answers, got the columns {', '.join(columns)}, which look like single "
+            f"texts for supervised training; what can be read: {SUPPORTED}",
+        )
+    first: dict[Kind | None, str] = {"thumbs": "completion", "lists": "completions"}
+    name = first.get(kind, "chosen")
+    raise row.bad(name, Reason.MISSING_FIELD, _missing(row, name))
+
+
+def _as_kind(parsed: Parsed, kind: Kind) -> Parsed:
+    """One of `_CONVERSIONS`."""
+    changed = replace(parsed, format=replace(parsed.format, read_as=kind))
+    if kind == "lists":
+        return replace(changed, labels=(None, None), scores=(1.0, 0.0))
+    if kind == "thumbs":
+        return changed
+    scores = [score for score in parsed.scores if score is not None]
+    best, worst = scores.index(max(scores)), scores.index(min(scores))
+    if best == worst:
+        raise parsed.row.bad(
+            None,
+            Reason.EQUAL,
+            f"expected answers of different scores to make a pair of, got {shown(scores)}; such a list "
+            "teaches a method of pairs nothing: remove the row",
+        )
+    return replace(
+        changed,
+        answers=(parsed.answers[best], parsed.answers[worst]),
+        fields=(parsed.fields[best], parsed.fields[worst]),
+        labels=(1, -1),
+        scores=(scores[best], scores[worst]),
+        roles=parsed.roles[:2],
     )
 
 
@@ -145,15 +233,112 @@ def _preference(row: Row) -> Parsed:
         row=row,
         format=Format(
             kind="preference",
+            read_as="preference",
             prompt="explicit" if explicit else "implicit",
             content="text" if isinstance(chosen, str) else "conversational",
         ),
         prompt=prompt,
         answers=(chosen, rejected),
-        labels=(1, -1),
         fields=("chosen", "rejected"),
+        labels=(1, -1),
+        scores=(None, None),
+        roles=(Role.ANSWER, Role.ANSWER),
         used=frozenset({"prompt", "chosen", "rejected"}),
     )
+
+
+def _triple(row: Row) -> Parsed:
+    name = next(name for name in _GOLD if name in row.values)
+    pair, gold = _preference(row), _content(row, name)
+    if pair.format.prompt == "implicit":
+        raise row.bad(
+            "prompt",
+            Reason.MISSING_FIELD,
+            f"expected a column 'prompt' beside '{name}', got none: what the answers have in common may "
+            "not be what the gold answer follows; write the prompt in a column of its own",
+        )
+    if isinstance(gold, str) != isinstance(pair.answers[0], str):
+        raise row.bad(name, Reason.MIXED, _mixed_prompt(pair.prompt, gold))
+    _check_answer(row, name, gold)
+    return replace(
+        pair,
+        format=replace(pair.format, kind="triples", read_as="triples"),
+        answers=(*pair.answers, gold),
+        fields=(*pair.fields, name),
+        labels=(*pair.labels, None),
+        scores=(None,) * 3,
+        roles=(*pair.roles, Role.GOLD),
+        used=pair.used | {name},
+    )
+
+
+def _list(row: Row) -> Parsed:
+    prompt = _content(row, "prompt")
+    name = next(name for name in (*_SEVERAL, "completion") if name in row.values)
+    if name == "completion":
+        answers, fields = [_content(row, name)], [name]
+        scores = [_score(row, "score", row.values["score"])]
+    else:
+        found = _items(row, name)
+        fields = [f"{name}[{i}]" for i in range(len(found))]
+        answers = [_content_of(row, field, item) for field, item in zip(fields, found, strict=True)]
+        scores = [float(-i) for i in range(len(found))] if name == "ranking" else _scores(row, name)
+    _check_messages(row, prompt)
+    for field, answer in zip(fields, answers, strict=True):
+        if isinstance(prompt, str) != isinstance(answer, str):
+            raise row.bad(field, Reason.MIXED, _mixed_prompt(prompt, answer))
+        _check_answer(row, field, answer)
+    return Parsed(
+        row=row,
+        format=Format(
+            kind="lists",
+            read_as="lists",
+            prompt="explicit",
+            content="text" if isinstance(prompt, str) else "conversational",
+        ),
+        prompt=prompt,
+        answers=tuple(answers),
+        fields=tuple(fields),
+        labels=(None,) * len(answers),
+        scores=tuple(scores),
+        roles=(Role.ANSWER,) * len(answers),
+        used=frozenset({"prompt", name, "scores", "score"} & set(row.values)),
+    )
+
+
+def _items(row: Row, name: str) -> list[object]:
+    value = row.values[name]
+    if isinstance(value, list | tuple) and value:
+        return list(cast("list[object] | tuple[object, ...]", value))
+    raise row.bad(
+        name,
+        Reason.NULL if value is None else Reason.WRONG_TYPE,
+        f"expected a list with one answer or more, got {shown(value)}",
+    )
+
+
+def _scores(row: Row, name: str) -> list[float]:
+    scores, answers = _items(row, "scores"), _items(row, name)
+    if len(scores) != len(answers):
+        raise row.bad(
+            "scores",
+            Reason.WRONG_TYPE,
+            f"expected a score for each of the {len(answers)} {name}, got {len(scores)}",
+        )
+    return [_score(row, "scores", value) for value in scores]
+
+
+def _score(row: Row, field: str, value: object) -> float:
+    if not row.typed and isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise row.bad(
+            field,
+            Reason.NULL if value is None else Reason.WRONG_TYPE,
+            f"expected a finite number, larger for a better answer, got {shown(value)}",
+        )
+    return float(value)
 
 
 def _thumb(row: Row) -> Parsed:
@@ -166,13 +351,16 @@ def _thumb(row: Row) -> Parsed:
         row=row,
         format=Format(
             kind="thumbs",
+            read_as="thumbs",
             prompt="explicit",
             content="text" if isinstance(completion, str) else "conversational",
         ),
         prompt=prompt,
         answers=(completion,),
-        labels=(_label(row),),
         fields=("completion",),
+        labels=(_label(row),),
+        scores=(None,),
+        roles=(Role.ANSWER,),
         used=frozenset({"prompt", "completion", "label"}),
     )
 
@@ -201,7 +389,10 @@ def _label(row: Row) -> int:
 
 def _content(row: Row, field: str) -> Content:
     """A field as text or as messages, every string in it valid."""
-    value = row.values[field]
+    return _content_of(row, field, row.values[field])
+
+
+def _content_of(row: Row, field: str, value: object) -> Content:
     if value is None:
         raise row.bad(field, Reason.NULL, "expected text or messages, got null; fill it or remove")
     if isinstance(value, str):

@@ -43,7 +43,7 @@ def load_data(
     source: Source,
     tokenizer: Tokenizer,
     *,
-    kind: Kind = "preference",
+    kind: Kind | None = "preference",
     limits: Limits | None = None,
     end_ids: int | Iterable[int] | None = None,
     format: str = "auto",
@@ -55,8 +55,9 @@ def load_data(
     """The examples of a source, and what is known about them. Text is streamed, token ids are kept.
 
     source, format, name: as `read_rows` takes them. tokenizer: a transformers tokenizer or anything
-    like it. kind: "preference", two answers, chosen (label +1) and rejected (label -1); or "thumbs",
-    one answer, wanted (+1) or unwanted (-1). limits: on lengths, in tokens. end_ids: the generation
+    like it. kind: "preference", two answers, chosen (label +1) and rejected (label -1); "triples", and
+    a gold one; "thumbs", answers that are wanted (+1) or unwanted (-1); "lists", scored answers; None:
+    as the rows are written. limits: on lengths, in tokens. end_ids: the generation
     config's eos_token_id. limit: read only so many rows. on_bad_row: "stop" raises the first bad
     row, "skip" counts and records them. progress: called now and then with the number of rows read
     since the last call.
@@ -102,7 +103,7 @@ def stream_data(
     source: Source,
     tokenizer: Tokenizer,
     *,
-    kind: Kind = "preference",
+    kind: Kind | None = "preference",
     limits: Limits | None = None,
     end_ids: int | Iterable[int] | None = None,
     format: str = "auto",

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Int
 
-from collimate._types import Example
+from collimate._types import Example, Role
 from collimate.data.assemble import Encoded
 from collimate.data.bad_rows import BadRow, Reason
 from collimate.data.facts import Facts, Lengths, ids_bytes
@@ -21,6 +21,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.format = ""
+        self.pairs = False
         self.used = 0
         self.skipped: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
@@ -40,6 +41,7 @@ class Tally:
         """Count a row that is used."""
         self.used += 1
         self.format = str(encoded.format)
+        self.pairs = encoded.format.read_as in ("preference", "triples")
         self.counts["prompts_truncated"] += encoded.prompt_truncated
         self.counts["answers_truncated"] += encoded.answers_truncated
         for name in (
@@ -65,7 +67,6 @@ class Tally:
     def facts(self, *, file: str, hash: str) -> Facts:
         """The facts of everything added so far; at least one row must have been."""
         kept = self.kept_columns()
-        pairs = self.format.startswith("preference")
         equal = (Reason.EQUAL, Reason.EQUAL_TOKENS, Reason.EQUAL_TRUNCATED)
         facts = Facts(
             file=file,
@@ -82,7 +83,7 @@ class Tally:
             duplicates=self.counts["duplicates"],
             contradictions=self.counts["contradictions"],
             ties=self.counts["near_tie"] + sum(self.skipped[reason.value] for reason in equal),
-            chosen_longer=self._longer / self.used if pairs else None,
+            chosen_longer=self._longer / self.used if self.pairs else None,
             joint_tokenisation_differs=self.counts["joint_differs"],
             columns=kept,
             ignored=tuple(sorted((self._ignored | self.columns.keys()) - set(kept))),
@@ -92,15 +93,20 @@ class Tally:
 
     def _measure(self, example: Example) -> None:
         self._prompt.append(len(example.prompt))
+        best = max((a.score for a in example.answers if a.score is not None), default=None)
         for answer in example.answers:
-            (self._chosen if answer.label == 1 else self._rejected).append(len(answer.ids))
-        if len(example.answers) == 2:
-            chosen, rejected = (len(answer.ids) for answer in example.answers)
+            if answer.role is not Role.ANSWER:
+                continue
+            wanted = answer.label == 1 if answer.label is not None else answer.score == best
+            (self._chosen if wanted else self._rejected).append(len(answer.ids))
+        if self.pairs:
+            chosen, rejected = (len(answer.ids) for answer in example.answers[:2])
             self._longer += (chosen > rejected) + 0.5 * (chosen == rejected)
 
     def _compare(self, example: Example) -> None:
         prompt = _digest(example.prompt)
-        said = [_digest(answer.ids) for answer in example.answers]
+        ranked = sorted(example.answers, key=lambda answer: -(answer.score or 0.0))
+        said = [_digest(answer.ids) for answer in ranked if answer.role is Role.ANSWER]
         if len(said) == 1:  # a thumb is contradicted by its label, a pair by its order
             label = example.answers[0].label or 0
             said, turned = [said[0], bytes([label + 1])], [said[0], bytes([1 - label])]

@@ -1,14 +1,27 @@
-"""What the log-probs of preference pairs say."""
+"""What the log-probs of judged answers say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from collimate._types import PairLogProbs
+from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs, View
+
+
+def statistics(view: View) -> Mapping[str, Float[Tensor, " unit"]]:
+    """What is measured of a view, under the names that its means have in a run's record.
+
+    Of pairs `pair_statistics`, of thumbs `thumb_statistics`, of lists `list_statistics`; nothing of
+    a batch or of tokens, which do not say who is compared.
+    """
+    if isinstance(view, PairLogProbs):
+        return pair_statistics(view)
+    if isinstance(view, ThumbLogProbs):
+        return thumb_statistics(view)
+    return list_statistics(view) if isinstance(view, ListLogProbs) else {}
 
 
 def pair_statistics(view: PairLogProbs) -> Mapping[str, Float[Tensor, " pair"]]:
@@ -38,5 +51,71 @@ def pair_statistics(view: PairLogProbs) -> Mapping[str, Float[Tensor, " pair"]]:
     return numbers
 
 
-def _won(a: Float[Tensor, " pair"], b: Float[Tensor, " pair"]) -> Float[Tensor, " pair"]:
+def thumb_statistics(view: ThumbLogProbs) -> Mapping[str, Float[Tensor, " answer"]]:
+    """The names of `pair_statistics` for wanted (chosen) and unwanted (rejected) answers, each alone.
+
+    reward_accuracy: 1 where the sign of an answer's log-ratio is its label, ½ at 0, else 0; there is
+    no likelihood_accuracy, for nothing says which answers are to be compared.
+
+    >>> thumb = ThumbLogProbs(policy=torch.tensor([-1.0, -5.0]), label=torch.tensor([1.0, -1.0]))
+    >>> thumb_statistics(thumb)["log_prob_rejected"]
+    tensor([-5.])
+    """
+    wanted = view.label > 0
+    numbers = {"log_prob_chosen": view.policy[wanted], "log_prob_rejected": view.policy[~wanted]}
+    if view.reference is not None:
+        ratio = view.log_ratios()
+        numbers |= {
+            "reward_accuracy": _won(view.label * ratio, torch.zeros_like(ratio)),
+            "log_ratio_chosen": ratio[wanted],
+            "log_ratio_rejected": ratio[~wanted],
+        }
+    return numbers
+
+
+def list_statistics(view: ListLogProbs) -> Mapping[str, Float[Tensor, " list"]]:
+    """The names of `pair_statistics`, of each list's best (chosen) and worst (rejected) answer.
+
+    The accuracies count all answers of a list that have another score than each other: the share of
+    such couples that log-probs (log-ratios) put in order, ties half; ½ for a list without any.
+
+    >>> scored = ListLogProbs(policy=torch.tensor([-1.0, -5.0]), score=torch.tensor([2.0, 1.0]),
+    ...     group=torch.tensor([0, 0]))
+    >>> list_statistics(scored)["likelihood_accuracy"]
+    tensor([1.])
+    """
+    best, worst = (_extreme(sign * view.score, view) for sign in (1, -1))
+    numbers = {
+        "likelihood_accuracy": _ordered(view.policy, view),
+        "log_prob_chosen": view.policy[best],
+        "log_prob_rejected": view.policy[worst],
+    }
+    if view.reference is not None:
+        ratio = view.log_ratios()
+        numbers |= {
+            "reward_accuracy": _ordered(ratio, view),
+            "log_ratio_chosen": ratio[best],
+            "log_ratio_rejected": ratio[worst],
+        }
+    return numbers
+
+
+def _extreme(score: Float[Tensor, " answer"], view: ListLogProbs) -> Int[Tensor, " list"]:
+    """Each list's answer with the largest score, the first of several."""
+    falling = torch.argsort(score, descending=True, stable=True)
+    order = falling[torch.argsort(view.group[falling], stable=True)]
+    sizes = torch.bincount(view.group, minlength=len(view))
+    return order[sizes.cumsum(0) - sizes]
+
+
+def _ordered(value: Float[Tensor, " answer"], view: ListLogProbs) -> Float[Tensor, " list"]:
+    above = (view.score[:, None] > view.score) & (view.group[:, None] == view.group)
+    a, b = above.nonzero().T
+    lists = value.new_zeros(len(view))
+    won = lists.index_add(0, view.group[a], _won(value[a], value[b]))
+    couples = lists.index_add(0, view.group[a], torch.ones_like(value[a]))
+    return torch.where(couples > 0, won / couples.clamp(min=1), lists + 0.5)
+
+
+def _won(a: Float[Tensor, " unit"], b: Float[Tensor, " unit"]) -> Float[Tensor, " unit"]:
     return torch.sign(a - b).add(1).div(2)

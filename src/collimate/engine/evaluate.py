@@ -7,15 +7,19 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from collimate._types import Example
+from collimate.axes import Signal
 from collimate.engine.fingerprint import sequence_key
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 from collimate.engine.plan import micro_batches
 from collimate.engine.processes import ALONE, Processes
 from collimate.engine.store import LogProbStore
+from collimate.signals import log_prob
 
 Progress = Callable[[int], None]
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -31,6 +35,20 @@ def pack(model: LogProbModel, examples: Sequence[Example]) -> Packed:
     return packed.to(causal_model(model.model).device)
 
 
+def outputs(
+    model: LogProbModel,
+    examples: Sequence[Example],
+    signals: Sequence[Signal],
+    frozen: LogProbModel | None = None,
+) -> tuple[Float[Tensor, " token"], ...]:
+    """One forward pass: each signal of each answer token; `frozen` for those against a reference."""
+    packed = pack(model, examples)
+    if frozen is None:
+        return model(packed, signals)
+    beside = packed if frozen.shared == model.shared else pack(frozen, examples)
+    return model(packed, signals, frozen.said(beside))
+
+
 def log_probs(
     model: LogProbModel,
     examples: Sequence[Example],
@@ -41,17 +59,42 @@ def log_probs(
     processes: Processes = ALONE,
 ) -> Rows:
     """Per-token log-probs of every answer, in the order of `examples`; each is computed once."""
+    (rows,) = signal_rows(
+        model,
+        examples,
+        (log_prob,),
+        budget=budget,
+        autocast=autocast,
+        progress=progress,
+        processes=processes,
+    )
+    return rows
+
+
+def signal_rows(
+    model: LogProbModel,
+    examples: Sequence[Example],
+    signals: Sequence[Signal],
+    *,
+    budget: int,
+    autocast: Autocast,
+    frozen: LogProbModel | None = None,
+    progress: Progress | None = None,
+    processes: Processes = ALONE,
+) -> tuple[Rows, ...]:
+    """The same of several signals, one after the other: per-token values of every answer."""
     batches = micro_batches(examples, budget, shared=model.shared)
-    mine: dict[int, Row] = {}
+    mine: list[dict[int, Row]] = [{} for _ in signals]
     for batch, counts, taken in _turns(batches, processes):
-        rows = _forward(model, [examples[i] for i in batch], autocast)
-        if counts:
-            mine |= zip(batch, rows, strict=True)
+        found = _forward(model, [examples[i] for i in batch], autocast, signals, frozen)
+        for column, rows in zip(mine, found, strict=True):
+            if counts:
+                column |= zip(batch, rows, strict=True)
         if progress is not None:
             progress(taken)
     if isinstance(model, FSDPModule):  # else its root stays whole until the next backward pass
         model.reshard()
-    return _exchanged(mine, batches, examples, processes)
+    return tuple(_exchanged(column, batches, examples, processes) for column in mine)
 
 
 def stored_log_probs(
@@ -79,7 +122,7 @@ def stored_log_probs(
             if any(key not in store for key in keys):
                 if not computed:
                     store.require_writable()
-                rows = _forward(model, [examples[i] for i in batch], autocast)
+                (rows,) = _forward(model, [examples[i] for i in batch], autocast, (log_prob,), None)
                 store.add(keys, [row for answers in rows for row in answers])
                 computed += len(batch)
             if progress is not None:
@@ -138,11 +181,19 @@ def _exchanged(
     return [found[i] for i in range(len(examples))]
 
 
-def _forward(model: LogProbModel, examples: Sequence[Example], autocast: Autocast) -> Rows:
+def _forward(
+    model: LogProbModel,
+    examples: Sequence[Example],
+    autocast: Autocast,
+    signals: Sequence[Signal],
+    frozen: LogProbModel | None,
+) -> list[Rows]:
     # No inference mode: weights that FSDP2 puts together in it could not be trained afterwards.
     with torch.no_grad(), autocast():
-        (values,) = model(pack(model, examples))
-    flat = values.float().cpu().numpy()
+        columns = outputs(model, examples, signals, frozen)
     lengths = [len(answer.ids) for example in examples for answer in example.answers]
-    parts = iter(np.split(flat, np.cumsum(lengths)[:-1]))
-    return [tuple(next(parts) for _ in example.answers) for example in examples]
+    found: list[Rows] = []
+    for column in columns:
+        parts = iter(np.split(column.float().cpu().numpy(), np.cumsum(lengths)[:-1]))
+        found.append([tuple(next(parts) for _ in example.answers) for example in examples])
+    return found

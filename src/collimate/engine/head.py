@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -67,18 +68,35 @@ class Readout:
         return self.scale == 1.0 and self.softcap is None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OtherModel:
+    """What a frozen model says at the same answer tokens: hidden states, and how to read logits."""
+
+    hidden: Float[Tensor, "token width"]
+    readout: Readout
+
+    def logits(self, rows: slice) -> Float[Tensor, "token vocab"]:
+        """Its logits of some tokens, without gradient."""
+        with torch.no_grad():
+            hidden = self.hidden[rows]
+            raw = self.readout.raw(hidden, self.readout.weight.to(hidden.dtype))
+            return self.readout.shaped(raw)
+
+
 def head_signals(
     hidden: Float[Tensor, "token width"],
     target: Int[Tensor, " token"],
     readout: Readout,
     signals: Sequence[Signal],
+    other: OtherModel | None = None,
 ) -> tuple[Float[Tensor, " token"], ...]:
     """Each signal of each token, float32 or better, differentiable in hidden states and head.
 
     The gradients of weight and bias are *added in place* to `.grad` during the backward pass (use
     `.backward()`, not `torch.autograd.grad`, to get them). A frozen head costs no weight gradient;
     where plain log-probs are read from it nothing is computed again: d log p / d hidden is made on
-    the way forward.
+    the way forward. other: for signals against a frozen model, whose logits are made chunk by chunk
+    beside its own.
     """
     if not len(target):
         nothing = hidden.sum(-1)
@@ -87,7 +105,9 @@ def head_signals(
         )
     trained = any(x is not None and x.requires_grad for x in (hidden, readout.weight, readout.bias))
     keep = torch.is_grad_enabled() and trained
-    return _Head.apply(hidden, readout.weight, readout.bias, target, readout, tuple(signals), keep)
+    return _Head.apply(
+        hidden, readout.weight, readout.bias, target, readout, tuple(signals), keep, other
+    )
 
 
 def keeps_logits(readout: Readout, signals: Sequence[Signal]) -> bool:
@@ -107,6 +127,7 @@ class _Head(torch.autograd.Function):
         readout: Readout,
         signals: tuple[Signal, ...],
         keep: bool,
+        other: OtherModel | None,
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)  # a signal that the loss does not read costs nothing
         by_hand = readout.is_plain and all(isinstance(signal, LogProb) for signal in signals)
@@ -130,7 +151,9 @@ class _Head(torch.autograd.Function):
                     _give_back(logits, cast)
             else:
                 logits = readout.shaped(logits)
-                values = [signal.value(logits, target[rows], None) for signal in signals]
+                beside = None if other is None else other.logits(rows)
+                values = [signal.value(logits, target[rows], beside) for signal in signals]
+                del beside
             for part, value in zip(parts, values, strict=True):
                 part.append(value)
             del logits  # before the next chunk is made
@@ -139,17 +162,17 @@ class _Head(torch.autograd.Function):
             ctx.save_for_backward(torch.cat(slopes))
         else:
             ctx.save_for_backward(hidden, weight, bias, target)
-        ctx.readout, ctx.signals, ctx.chunks = readout, signals, chunks
+        ctx.readout, ctx.signals, ctx.chunks, ctx.other = readout, signals, chunks, other
         return tuple(torch.cat(part) for part in parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         if all(gradient is None for gradient in gradients):
-            return (None,) * 7
+            return (None,) * 8
         if ctx.has_slope:
             (slope,) = ctx.saved_tensors
             hidden_gradient = (slope * -_sum(gradients)[:, None]).to(slope.dtype)
-            return hidden_gradient, None, None, None, None, None, None
+            return hidden_gradient, *(None,) * 7
         hidden, weight, bias, target = ctx.saved_tensors
         cast = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
@@ -171,7 +194,10 @@ class _Head(torch.autograd.Function):
                 full = _log_prob_slope(logits, target[rows])
             else:
                 grads = [None if g is None else g[rows] for g in gradients]
-                full = _gradient_by_autograd(logits, target[rows], ctx.readout, ctx.signals, grads)
+                beside = None if ctx.other is None else ctx.other.logits(rows)
+                full = _gradient_by_autograd(
+                    logits, target[rows], ctx.readout, ctx.signals, grads, beside
+                )
             slope = full.to(hidden.dtype)
             if hidden_gradient is not None:
                 torch.mm(slope, cast, out=hidden_gradient[rows])
@@ -183,7 +209,7 @@ class _Head(torch.autograd.Function):
             if by_hand:
                 _give_back(logits, cast)
             del logits, full, slope  # before the next chunk is made
-        return hidden_gradient, None, None, None, None, None, None
+        return hidden_gradient, *(None,) * 7
 
 
 def _log_prob_slope(
@@ -224,12 +250,13 @@ def _gradient_by_autograd(
     readout: Readout,
     signals: Sequence[Signal],
     gradients: Sequence[Float[Tensor, " token"] | None],
+    other: Float[Tensor, "token vocab"] | None,
 ) -> Float[Tensor, "token vocab"]:
     with torch.enable_grad():
         raw = raw.detach().requires_grad_()
         logits = readout.shaped(raw)
         wanted = [(s, g) for s, g in zip(signals, gradients, strict=True) if g is not None]
-        values = [signal.value(logits, target, None) for signal, _ in wanted]
+        values = [signal.value(logits, target, other) for signal, _ in wanted]
         (slope,) = torch.autograd.grad(values, raw, [g for _, g in wanted])
     return slope
 

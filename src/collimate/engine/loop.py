@@ -61,6 +61,7 @@ def run_steps(
     settings: LoopSettings,
     *,
     autocast: Autocast,
+    frozen: LogProbModel | None = None,
     processes: Processes = ALONE,
     on_step: Callable[[LoopState, Mapping[str, Any] | None, StepOutcome], bool],
 ) -> LoopState:
@@ -85,6 +86,7 @@ def run_steps(
             state.states,
             budget=settings.budget,
             autocast=autocast,
+            frozen=frozen,
             processes=processes,
         )
         processes.sum_gradients(parameters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._types import Batch, Example
+from collimate._types import Batch, Example, Role, ThumbLogProbs, View
 from collimate.axes import State
 from collimate.compose import Objective
-from collimate.diagnostics import bootstrap_mean, pair_statistics
+from collimate.diagnostics import bootstrap_mean, statistics
 from collimate.engine.evaluate import Rows
 from collimate.engine.objective import objective_value, view_of
 from collimate.engine.packing import step_batch
 
 
 def step_metrics(objective: Objective, batch: Batch, states: Sequence[State]) -> dict[str, float]:
-    """Means over the step's pairs (nats), and counts of what methods report as true or false."""
-    numbers = {name: value.mean().item() for name, value in pair_statistics(batch.pairs()).items()}
+    """Means over the step's units (nats), and counts of what methods report as true or false."""
+    numbers = {
+        name: value.mean().item()
+        for name, value in statistics(_first_view(objective, batch)).items()
+        if len(value)  # a step may hold wanted answers alone
+    }
     for part, state in zip(objective.parts, states, strict=True):
         measured = part.method.measure(view_of(batch, part.method.needs), state)
         for name, value in measured.items():
@@ -33,21 +37,38 @@ def evaluation(
     objective: Objective,
     states: Sequence[State],
     examples: Sequence[Example],
-    policy: Rows,
+    policy: Mapping[str, Rows],
     reference: Rows | None,
 ) -> dict[str, Any]:
-    """EVAL of docs/run-folder.md: means over held-out pairs, accuracies with 95 % intervals by prompt."""
-    batch = step_batch(examples, _flat(policy), None if reference is None else _flat(reference))
-    groups = [example.prompt.tobytes() for example in examples]
+    """EVAL of docs/run-folder.md: means over held-out units, accuracies with 95 % intervals by prompt.
+
+    policy: the rows of each signal by name, log_prob among them.
+    """
+    signals = {name: _flat(rows) for name, rows in policy.items()}
+    own = signals.pop("log_prob")
+    batch = step_batch(examples, own, None if reference is None else _flat(reference), signals)
     record: dict[str, Any] = {
         "rows": len(examples),
         "loss": objective_value(objective, batch, states).item(),
     }
-    for name, value in pair_statistics(batch.pairs()).items():
+    view = _first_view(objective, batch)
+    owners = range(len(examples)) if not isinstance(view, ThumbLogProbs) else _owners(batch)
+    groups = [examples[i].prompt.tobytes() for i in owners]
+    for name, value in statistics(view).items():
+        if not len(value):
+            continue
         record[name] = value.mean().item()
         if name.endswith("_accuracy"):
             record[f"{name}_interval"] = list(bootstrap_mean(value.double().numpy(), groups))
     return record
+
+
+def _first_view(objective: Objective, batch: Batch) -> View:
+    return view_of(batch, objective.parts[0].method.needs)
+
+
+def _owners(batch: Batch) -> Sequence[int]:
+    return batch.example[batch.role == Role.ANSWER].tolist()
 
 
 def _flat(rows: Rows) -> Float[Tensor, " token"]:

@@ -17,7 +17,7 @@ from collimate._checks import BadModel
 from collimate.axes import Signal
 from collimate.engine import attention
 from collimate.engine.attention import SharedRow, shared_attention_in
-from collimate.engine.head import Readout, head_signals
+from collimate.engine.head import OtherModel, Readout, head_signals
 from collimate.engine.packing import Packed
 from collimate.engine.recompute import Context, recomputed_layers
 from collimate.signals import log_prob
@@ -56,17 +56,31 @@ class LogProbModel(nn.Module):
             )
 
     def forward(
-        self, packed: Packed, signals: Sequence[Signal] = (log_prob,)
+        self,
+        packed: Packed,
+        signals: Sequence[Signal] = (log_prob,),
+        other: OtherModel | None = None,
     ) -> tuple[Float[Tensor, " token"], ...]:
-        """Each signal of each answer token (nats), float32 or better; gradients flow to the model."""
-        causal = causal_model(self.model)
-        hidden = self._hidden(causal, packed)
+        """Each signal of each answer token (nats), float32 or better; gradients flow to the model.
+
+        other: what a frozen model says at the same tokens, for signals against it.
+        """
+        selected = self._selected(packed)
+        with torch.autocast(selected.device.type, enabled=False):
+            return head_signals(selected, packed.target, self.readout(), signals, other)
+
+    def said(self, packed: Packed) -> OtherModel:
+        """What it says at the answer tokens, for another model's signals; without gradient."""
+        with torch.no_grad():
+            return OtherModel(hidden=self._selected(packed), readout=self.readout())
+
+    def _selected(self, packed: Packed) -> Float[Tensor, "token width"]:
+        hidden = self._hidden(causal_model(self.model), packed)
         selected = hidden.flatten(0, 1).index_select(0, packed.select)
         device = selected.device.type
         if torch.is_autocast_enabled(device):
             selected = selected.to(torch.get_autocast_dtype(device))
-        with torch.autocast(device, enabled=False):
-            return head_signals(selected, packed.target, self.readout(), signals)
+        return selected
 
     def readout(self) -> Readout:
         """How its hidden states become logits."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
 
+from collimate._checks import BadComposition
 from collimate._types import Batch, View
 from collimate.axes import Needs, State
 from collimate.compose import Objective
@@ -75,6 +77,31 @@ def updated_states(objective: Objective, batch: Batch, states: Sequence[State]) 
 def needs_reference(objective: Objective) -> bool:
     """Whether any part compares with a reference."""
     return any(part.method.needs.reference for part in objective.parts)
+
+
+def reads_reference_logits(objective: Objective) -> bool:
+    """Whether any part has a signal against the reference's own logits."""
+    return any(
+        signal.against == "reference"
+        for part in objective.parts
+        for signal in part.method.needs.signals
+    )
+
+
+def needs_of(objective: Objective) -> Needs:
+    """What its parts need of the data, together. Errors: BadComposition where no data can be both."""
+    needs = [part.method.needs for part in objective.parts]
+    views = {need.view for need in needs}
+    if len(views) > 1:
+        raise BadComposition(
+            f"'{objective.name}' has parts that read {' and '.join(sorted(views))} of the same data: "
+            "train one after the other, or write the parts for one view"
+        )
+    return replace(
+        needs[0],
+        mismatched=any(need.mismatched for need in needs),
+        gold=any(need.gold for need in needs),
+    )
 
 
 def couples_batch(objective: Objective) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from collimate._types import Batch, Example
 from collimate.axes import Signal, State
 from collimate.compose import Objective
-from collimate.engine.evaluate import Autocast, Rows, pack
+from collimate.engine.evaluate import Autocast, Rows, outputs
 from collimate.engine.head import chunk_rows, keeps_logits
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.objective import (
@@ -44,17 +44,19 @@ def gradient_step(
     *,
     budget: int,
     autocast: Autocast,
+    frozen: LogProbModel | None = None,
     processes: Processes = ALONE,
 ) -> StepOutcome:
     """Add the gradient of the objective over `examples` to the parameters' `.grad`.
 
     reference: per-token log-probs of each example's answers, None for methods without one. budget:
-    tokens per micro-batch; it changes no number beyond rounding. Methods whose units depend on each
+    tokens per micro-batch; it changes no number beyond rounding. frozen: the reference as a model, for
+    signals against its logits. Methods whose units depend on each
     other are differentiated over the whole step first (two-pass pull-back), then pulled back to
     the parameters micro-batch by micro-batch. Of several processes each computes its share of the
     examples, and adds its share of the gradient; what the step saw is the whole step on all of them.
     """
-    signals = _signals(objective)
+    signals = signals_of(objective)
     owners = shares(examples, processes.count)
     turns = _turns(model, examples, owners, signals, budget, processes)
     causal = causal_model(model.model)
@@ -63,14 +65,14 @@ def gradient_step(
 
     def outputs_of(batch: Sequence[int]) -> tuple[Tensor, ...]:
         with autocast():
-            return model(pack(model, [examples[i] for i in batch]), signals)
+            return outputs(model, [examples[i] for i in batch], signals, frozen)
 
     if couples_batch(objective):
         for batch, counts in turns:
             with torch.no_grad():
-                outputs = outputs_of(batch)
+                values = outputs_of(batch)
             if counts:
-                mine |= _by_example(examples, batch, outputs)
+                mine |= _by_example(examples, batch, values)
         columns = [
             c.requires_grad_() for c in _columns(examples, owners, mine, signals, dtype, processes)
         ]
@@ -89,11 +91,11 @@ def gradient_step(
     denominators = denominators_of(objective, data, states)
     for batch, counts in turns:
         chosen = [examples[i] for i in batch]
-        outputs = outputs_of(batch)
-        part = _batch(chosen, outputs, reference and [reference[i] for i in batch], signals)
+        values = outputs_of(batch)
+        part = _batch(chosen, values, reference and [reference[i] for i in batch], signals)
         (objective_value(objective, part, states, denominators) * counts).backward()
         if counts:
-            mine |= _by_example(examples, batch, outputs)
+            mine |= _by_example(examples, batch, values)
     columns = _columns(examples, owners, mine, signals, dtype, processes)
     whole = _batch(examples, columns, reference, signals)
     return StepOutcome(loss=objective_value(objective, whole, states), batch=whole)
@@ -139,17 +141,18 @@ def _kept_rows(model: LogProbModel, signals: Sequence[Signal]) -> int | None:
     return chunk_rows(readout.weight.shape[0])
 
 
-def _signals(objective: Objective) -> tuple[Signal, ...]:
+def signals_of(objective: Objective) -> tuple[Signal, ...]:
+    """What the head computes for it: log-probs first."""
     wanted = [signal for part in objective.parts for signal in part.method.needs.signals]
     return tuple(dict.fromkeys((log_prob, *wanted)))
 
 
 def _by_example(
-    examples: Sequence[Example], batch: Sequence[int], outputs: Sequence[Float[Tensor, " token"]]
+    examples: Sequence[Example], batch: Sequence[int], values: Sequence[Float[Tensor, " token"]]
 ) -> dict[int, list[Float[Tensor, " _"]]]:
     """Each example's values, one tensor per signal, without gradient."""
     sizes = [examples[i].answer_tokens for i in batch]
-    columns = [output.detach().split(sizes) for output in outputs]
+    columns = [value.detach().split(sizes) for value in values]
     return {i: [column[k] for column in columns] for k, i in enumerate(batch)}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from torch import nn
 
-from collimate.data import Limits, Loaded, load_data
+from collimate.data import Kind, Limits, Loaded, load_data, with_mismatched
 from collimate.data import Tokenizer as DataTokenizer
 from collimate.engine.load import Tokenizer, end_ids
 from collimate.engine.model import context_of, vocabulary_of
@@ -18,6 +19,8 @@ def load_examples(
     tokenizer: Tokenizer,
     model: nn.Module,
     *,
+    kind: Kind | None = "preference",
+    mismatched: bool = False,
     format: str = "auto",
     max_prompt: int | None,
     max_answer: int | None,
@@ -26,11 +29,12 @@ def load_examples(
     limit: int | None,
     advance: Callable[[int], None] | None = None,
 ) -> Loaded:
-    """Preference pairs as token ids that `model` can read; `advance` is told of rows as they are read.
+    """Judged answers as token ids that `model` can read; `advance` is told of rows as they are read.
 
-    Errors: BadData, BadConfig.
+    kind: what they are read as, None: as they are written. mismatched: each with an answer to another
+    prompt. Errors: BadData, BadConfig.
     """
-    return load_data(
+    loaded = load_data(
         source,
         cast(DataTokenizer, tokenizer),  # its ids are dynamic attributes
         limits=Limits(
@@ -41,8 +45,12 @@ def load_examples(
             vocab_size=vocabulary_of(model),
         ),
         end_ids=end_ids(model, tokenizer),
+        kind=kind,
         format=format,
         limit=limit,
         on_bad_row=on_bad_row,
         progress=advance,
     )
+    if not mismatched:
+        return loaded
+    return replace(loaded, examples=with_mismatched(loaded.examples, context=context_of(model)))

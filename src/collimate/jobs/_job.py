@@ -13,7 +13,7 @@ import numpy as np
 from collimate._checks import BadRun, TrainingFailed
 from collimate.compose import Objective
 from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
-from collimate.engine.evaluate import log_probs
+from collimate.engine.evaluate import signal_rows
 from collimate.engine.load import save_model
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.metrics import evaluation as evaluation_metrics
@@ -22,7 +22,7 @@ from collimate.engine.objective import initial_states
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.sharding import whole_state
-from collimate.engine.step import StepOutcome
+from collimate.engine.step import StepOutcome, signals_of
 from collimate.jobs._console import Console
 from collimate.jobs._interrupt import interruptible
 from collimate.jobs._phases import Phases
@@ -170,6 +170,7 @@ class Job:
                 state,
                 self.loop,
                 autocast=self.prepared.runtime.autocast,
+                frozen=self.prepared.frozen,
                 processes=self.prepared.processes,
                 on_step=on_step,
             )
@@ -240,22 +241,27 @@ class Job:
         if held_out is None:
             return None
         column = None if reference is None else reference.evaluation
-        if before and reference is not None and reference.is_policy:
-            rows = column  # the policy is its reference before the first step
+        signals = signals_of(self.objective)
+        names = [signal.name for signal in signals]
+        if before and len(signals) == 1 and reference is not None and reference.is_policy:
+            assert column is not None  # a reference with held-out data has its column
+            rows = (column,)  # the policy is its reference before the first step
         else:
             self.prepared.model.eval()
             with self.console.bar("evaluating", total=len(held_out.examples)) as bar:
-                rows = log_probs(
+                rows = signal_rows(
                     self.prepared.engine,
                     held_out.examples,
+                    signals,
                     budget=self.prepared.budget,
                     autocast=self.prepared.runtime.autocast,
+                    frozen=self.prepared.frozen,
                     progress=bar.advance,
                     processes=self.prepared.processes,
                 )
             self.prepared.model.train(self.options.dropout)
-        assert rows is not None  # a reference with held-out data has its column
-        return evaluation_metrics(self.objective, state.states, held_out.examples, rows, column)
+        policy = dict(zip(names, rows, strict=True))
+        return evaluation_metrics(self.objective, state.states, held_out.examples, policy, column)
 
     def _require_zero_start(self, outcome: StepOutcome) -> None:
         """The policy is its own reference at step 1, so every log-ratio must be 0 up to rounding."""

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from collimate._checks import BadComposition, BadConfig, CollimateError
+from collimate._checks import BadComposition, BadConfig, BadModel, CollimateError
+from collimate.axes import Needs
 from collimate.compose import Objective
-from collimate.data import Loaded
+from collimate.data import Kind, Loaded
 from collimate.engine.budget import tokens_within
 from collimate.engine.check import LayoutCheck, check_layout
 from collimate.engine.fingerprint import model_fingerprint
@@ -33,8 +34,10 @@ from collimate.engine.model import LogProbModel, causal_model, has_adapter
 from collimate.engine.objective import (
     couples_batch,
     initial_states,
+    needs_of,
     needs_reference,
     objective_value,
+    reads_reference_logits,
 )
 from collimate.engine.place import place_of
 from collimate.engine.processes import Processes
@@ -47,10 +50,19 @@ from collimate.engine.step import stand_in
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
-from collimate.jobs.reference import Frozen, Reference, reference_columns
+from collimate.jobs.reference import Frozen, Reference, frozen_reference, reference_columns
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import require_adamw_8bit
 from collimate.signals import log_prob
+
+_KINDS: Mapping[str, Kind] = {
+    "pairs": "preference",
+    "tokens": "preference",
+    "batch": "preference",
+    "thumbs": "thumbs",
+    "lists": "lists",
+}
+"""What data are read as, by the view that the method reads."""
 
 _TRIED = 4  # rows that an objective is computed on before anything long begins
 
@@ -69,6 +81,7 @@ class Prepared:
     check: LayoutCheck
     fingerprint: str
     reference: Reference | None
+    frozen: LogProbModel | None  # the reference as a model, where its logits are compared with
     sizes: Mapping[str, int]  # bytes that training will take, by what they hold
     budget: int  # tokens per micro-batch
     exact: bool  # weights in float32 or better
@@ -141,12 +154,19 @@ def prepare(
             causal_model(policy).activation_checkpointing_disable()
             recompute = True
     with phases.phase("tokenise"):
-        loaded = _load(data, tokens, policy, settings, console, "reading")
+        needs = needs_of(objective)
+        loaded = _load(data, tokens, policy, needs, settings, console, "reading")
         held_out = (
             None
             if evaluation is None
             else _load(
-                evaluation, tokens, policy, replace(settings, limit=None), console, "held out"
+                evaluation,
+                tokens,
+                policy,
+                needs,
+                replace(settings, limit=None),
+                console,
+                "held out",
             )
         )
     sets = [part for part in (loaded, held_out) if part is not None]
@@ -195,6 +215,11 @@ def prepare(
                 runtime,
                 console,
             )
+    frozen = None
+    if reads_reference_logits(objective):
+        with phases.phase("reference"):
+            frozen = frozen_reference(engine, reference, settings, longest=longest, runtime=runtime)
+            _require_one_vocabulary(engine, frozen)
     if settings.lora_rank is not None:
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
@@ -216,6 +241,7 @@ def prepare(
         check=check,
         fingerprint=fingerprint,
         reference=column,
+        frozen=frozen,
         sizes=sizes,
         budget=budget,
         exact=compute_dtype(policy) in (torch.float32, torch.float64),
@@ -243,6 +269,7 @@ def _load(
     source: Any,
     tokenizer: Tokenizer,
     model: nn.Module,
+    needs: Needs,
     settings: TrainSettings,
     console: Console,
     what: str,
@@ -252,6 +279,8 @@ def _load(
             source,
             tokenizer,
             model,
+            kind="triples" if needs.gold else _KINDS[needs.view],
+            mismatched=needs.mismatched,
             **settings.of_data(),
             advance=bar.advance,
         )
@@ -278,6 +307,16 @@ def _require_computable(objective: Objective, loaded: Loaded) -> None:
             f"{error} ({last.filename}, line {last.lineno}: {last.line}); their columns of numbers "
             f"are: {columns}"
         ) from error
+
+
+def _require_one_vocabulary(policy: LogProbModel, frozen: LogProbModel) -> None:
+    """Errors: BadModel where the two answer over vocabularies of different sizes."""
+    own, other = (len(model.readout().weight) for model in (policy, frozen))
+    if own != other:
+        raise BadModel(
+            f"this method compares whole distributions, and the policy answers over {own} tokens, the "
+            f"reference over {other}: give a reference with the policy's vocabulary"
+        )
 
 
 def _sizes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,13 +123,10 @@ def _other(
     Rows stand under a layout only if it had passed its check: where they are all there the check is
     left out, and the model computes nothing.
     """
-    quantization = Quantization.of(  # as the policy's: their rounding is not to be compared
-        None if isinstance(reference, nn.Module) else settings.quantize,
-        precision=settings.precision,
-        device=runtime.device,
-    )
     model = load_model(
-        reference, trust_remote_code=settings.trust_remote_code, quantization=quantization
+        reference,
+        trust_remote_code=settings.trust_remote_code,
+        quantization=_quantization(reference, settings, runtime),
     )
     trusted = settings.trust_remote_code
     require_readable(model, examples, other_tokens(tokenizer, reference, trust_remote_code=trusted))
@@ -148,6 +146,51 @@ def _other(
     longest = max(example.tokens for example in examples)
     check = check_layout(model, longest=longest, gradients="none", processes=runtime.processes)
     return found[check.shared]
+
+
+def frozen_reference(
+    policy: LogProbModel,
+    reference: AnyModel | None,
+    settings: TrainSettings,
+    *,
+    longest: int,
+    runtime: Runtime,
+) -> LogProbModel:
+    """The reference as a model that stays as it is, for signals against its logits.
+
+    Of the policy as passed a copy is made, which shares whatever training leaves alone: under LoRA
+    every weight. longest: tokens of an example, which another model's layout is checked for.
+    """
+    if reference is None:
+        kept = {
+            id(p): p
+            for p in policy.model.parameters()
+            if settings.lora_rank is not None or not p.requires_grad
+        }
+        copied = deepcopy(policy.model, kept).eval()
+        for parameter in copied.parameters():
+            if id(parameter) not in kept:
+                parameter.requires_grad_(False)
+        return LogProbModel(copied, shared=policy.shared)
+    model = load_model(
+        reference,
+        trust_remote_code=settings.trust_remote_code,
+        quantization=_quantization(reference, settings, runtime),
+    )
+    model.to(runtime.device).eval()
+    check = check_layout(model, longest=longest, gradients="none", processes=runtime.processes)
+    return LogProbModel(model, shared=check.shared)
+
+
+def _quantization(
+    reference: AnyModel, settings: TrainSettings, runtime: Runtime
+) -> Quantization | None:
+    """As the policy's: their rounding is not to be compared."""
+    return Quantization.of(
+        None if isinstance(reference, nn.Module) else settings.quantize,
+        precision=settings.precision,
+        device=runtime.device,
+    )
 
 
 def store_for(

@@ -176,10 +176,10 @@ def _require_served(objective: Objective) -> None:
                 "only; use a method whose needs.readout is 'tokens'"
             )
         for signal in needs.signals:
-            if signal.against != "none":
+            if signal.against == "teacher":
                 raise BadConfig(
-                    f"'{name}' needs the signal '{signal.name}' against a {signal.against}'s logits, "
-                    "and this version computes signals of the policy alone"
+                    f"'{name}' needs the signal '{signal.name}' against a teacher's logits, and this "
+                    "version compares with a reference alone"
                 )
 
 

@@ -10,7 +10,9 @@ from collimate.losses.logistic import smoothed_logistic as smoothed_logistic
 from collimate.losses.loss import Loss as Loss
 from collimate.losses.negated_sigmoid import negated_sigmoid as negated_sigmoid
 from collimate.losses.negation import negation as negation
+from collimate.losses.plackett_luce import plackett_luce as plackett_luce
 from collimate.losses.savage import savage as savage
+from collimate.losses.sigmoid import sigmoid as sigmoid
 from collimate.losses.squared import squared as squared
 from collimate.losses.truncated_quadratic import truncated_quadratic as truncated_quadratic
 
@@ -24,7 +26,9 @@ __all__ = [
     "logistic",
     "negated_sigmoid",
     "negation",
+    "plackett_luce",
     "savage",
+    "sigmoid",
     "smoothed_logistic",
     "squared",
     "truncated_quadratic",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What a missed margin costs: z = beta·h - target -> loss, elementwise.
+    """What a missed margin costs: z = beta·h - target -> loss, elementwise but for rankings.
 
     value: the function. source: keys into the bibliography.
     """
@@ -20,6 +20,6 @@ class Loss:
     value: Callable[[Tensor], Tensor]
     source: str
 
-    def __call__(self, z: Float[Tensor, "*any"], /) -> Float[Tensor, "*any"]:
-        """The loss of each z."""
+    def __call__(self, z: Float[Tensor, "*any"], /) -> Float[Tensor, ...]:
+        """The loss of each z, or of each row of them (`plackett_luce`)."""
         return self.value(z)

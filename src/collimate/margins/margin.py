@@ -33,8 +33,8 @@ class Margin:
     target_of: Callable[[Any], Tensor] | None = None
     facts: Callable[[Any, Any], Mapping[str, Tensor]] | None = None
 
-    def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, " unit"]:
-        """h of each unit (nats)."""
+    def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, "unit ..."]:
+        """h of each unit (nats), or several for a loss that reads them together."""
         return self.value(view, divergence)
 
     def target(self, view: Any, /) -> float | Float[Tensor, " unit"]:

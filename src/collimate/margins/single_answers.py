@@ -12,6 +12,7 @@ from collimate.margins.margin import Margin
 
 _ALONE = Needs(view="pairs", reference=False)
 _COMPARED = Needs(view="pairs", reference=True)
+_STEP = Needs(view="pairs", reference=True, couples="batch")
 
 
 def _chosen_ratio(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
@@ -28,6 +29,19 @@ def _chosen(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"
 
 def _chosen_mean(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
     return mean_log_probs(view)[0]
+
+
+def _shift(view: PairLogProbs) -> Float[Tensor, ""]:
+    chosen, rejected = view.log_ratios()
+    return ((chosen.mean() + rejected.mean()) / 2).detach()
+
+
+def _chosen_shifted(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
+    return view.log_ratios()[0] - _shift(view)
+
+
+def _rejected_shifted(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
+    return _shift(view) - view.log_ratios()[1]
 
 
 chosen_log_ratio = Margin(
@@ -47,6 +61,24 @@ rejected_log_ratio = Margin(
     source="doosterlinck:25",
 )
 """h = u_l, the rejected answer's log-ratio (nats). Source: doosterlinck:25."""
+
+chosen_shifted_log_ratio = Margin(
+    name="chosen_shifted_log_ratio",
+    value=_chosen_shifted,
+    needs=_STEP,
+    compares=False,
+    source="jung:25",
+)
+"""h = u_w - d, d = ½(mean of u_w + mean of u_l) over the step, without gradient. Source: jung:25."""
+
+rejected_shifted_log_ratio = Margin(
+    name="rejected_shifted_log_ratio",
+    value=_rejected_shifted,
+    needs=_STEP,
+    compares=False,
+    source="jung:25",
+)
+"""h = d - u_l, d as in `chosen_shifted_log_ratio`: rises as y_l falls. Source: jung:25."""
 
 chosen_log_prob = Margin(
     name="chosen_log_prob",

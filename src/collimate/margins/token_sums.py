@@ -10,7 +10,7 @@ from torch import Tensor
 
 from collimate._checks import BadComposition, BadConfig, within_closed
 from collimate._types import PairLogProbs, TokenLogProbs
-from collimate.axes import Divergence, Needs
+from collimate.axes import Divergence, Needs, Signal
 from collimate.margins.margin import Margin
 
 
@@ -22,6 +22,20 @@ def tokens_of(view: PairLogProbs) -> TokenLogProbs:
             "PairLogProbs.tokens, as the engine does"
         )
     return view.tokens
+
+
+def signal_sums(
+    view: PairLogProbs, signal: Signal
+) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+    """A signal summed over the chosen and over the rejected answers. BadComposition without it."""
+    tokens = tokens_of(view)
+    if signal.name not in tokens.signals:
+        raise BadComposition(
+            f"this method reads the signal '{signal.name}' of each token, and the view's tokens have "
+            f"{', '.join(tokens.signals) or 'none'}: give it in TokenLogProbs.signals, as the engine does"
+        )
+    chosen, rejected = tokens.sums(tokens.signals[signal.name]).view(-1, 2).T
+    return chosen, rejected
 
 
 def _places(tokens: TokenLogProbs) -> tuple[Int[Tensor, " token"], Int[Tensor, " sequence"]]:

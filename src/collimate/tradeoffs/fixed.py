@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from collimate._checks import positive
 from collimate.axes import State
@@ -15,6 +15,7 @@ class Fixed:
 
     value: float
     source: str = "rafailov:23"
+    couples: Literal["example"] = "example"
 
     @property
     def name(self) -> str:

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from collimate._checks import BadConfig, positive
 from collimate._types import PairLogProbs
-from collimate.compose import Method
+from collimate.axes import State
+from collimate.compose import Factor, Method
 from collimate.margins import column
 from collimate.methods.preference.dpo import dpo
 
@@ -37,11 +38,13 @@ def madpo(
         raise BadConfig(f"c_max must be above 1, got {c_max:g}")
     lam, tau, c_min = positive("lam", lam), positive("tau", tau), 1 / c_max
 
-    def weight(view: PairLogProbs) -> Float[Tensor, " pair"]:
+    def weight(view: PairLogProbs, state: State) -> Float[Tensor, " pair"]:
         g = column(view, "margin")
         k = (c_max - 1) / (1 - c_min)
         c = c_min + (c_max - c_min) * torch.sigmoid(lam * (tau - g.abs()) - math.log(k))
         spread = torch.exp(functional.logsigmoid(c * g) - functional.logsigmoid(g))
         return torch.where(g > -tau, spread, torch.ones_like(g))
 
-    return replace(dpo(beta), name="madpo", factor=weight, source="rho:25", optimum=None)
+    return replace(
+        dpo(beta), name="madpo", factor=Factor(value=weight), source="rho:25", optimum=None
+    )
