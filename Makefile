@@ -6,7 +6,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-# The other side of `make bench`, in an environment of its own; name yours to use it instead.
+# The other side of `make parity` and `make bench`, in an environment of its own; name yours to use it instead.
 TRL_PYTHON ?= .venv-trl/bin/python
 SHAPE ?= body
 PAIRS ?= 16
@@ -15,7 +15,7 @@ REPEATS ?= 5
 CHAOS_SECONDS ?= 360
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract unit slow chaos bench catalogue format clean
+.PHONY: help demo test lint types contract unit slow chaos parity bench catalogue format clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,13 +38,16 @@ contract: $(VENV)/.installed-dev  ## import-linter: imports go down
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-dev  ## the quick tests and the doctests
-	$(PYTEST) -m "not slow and not chaos"
+	$(PYTEST) -m "not slow and not chaos and not parity"
 
 slow: $(VENV)/.installed-dev  ## the slow tests
-	$(PYTEST) -m "slow and not chaos"
+	$(PYTEST) -m "slow and not chaos and not parity"
 
 chaos: $(VENV)/.installed-dev  ## kill -9, full disks, damaged files (bounded: CHAOS_SECONDS)
 	timeout $(CHAOS_SECONDS) env $(PYTEST) -m chaos tests/chaos
+
+parity: $(VENV)/.installed-dev $(TRL_PYTHON)  ## every loss that TRL has too: same inputs, same value (docs/trl.md)
+	TRL_PYTHON=$(TRL_PYTHON) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m parity tests/parity
 
 bench: $(VENV)/.installed-demo $(TRL_PYTHON)  ## DPO speed and memory against TRL (SHAPE, PAIRS, REPEATS)
 	TRL_PYTHON=$(TRL_PYTHON) $(BIN)/python benchmarks/dpo_vs_trl.py \

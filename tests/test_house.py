@@ -69,7 +69,7 @@ def test_every_dependency_is_pinned_and_explained(requirement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["help", "demo", "test", "slow", "chaos", "bench", "format", "clean"]
+    "target", ["help", "demo", "test", "slow", "chaos", "parity", "bench", "format", "clean"]
 )
 def test_the_makefile_has_the_target(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,0 +1,83 @@
+"""One row of the table: options of a TRL trainer, a method here, and how they compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tests.parity.formulas import Formula
+
+NOT_FINITE = "not finite"
+AWAY = "away"
+"""Of a difference that has a size, but no formula: rounding."""
+
+Expected = Formula | Literal["not finite", "away"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """theirs: arguments of the trainer's config. ours: the expression that makes our method.
+
+    expected: what TRL's loss is where it is not ours, or where there is no ours; None otherwise.
+    planned: the name of the preset that will be ours. micro_batches: how many TRL's step has.
+    policy: whose weights. reference: whether TRL is given one. weighted: whether our rows have a
+    column `weight`, the tokens of the chosen answer.
+    """
+
+    kind: Literal["equal", "differs", "refused", "not yet", "none"]
+    trainer: str
+    theirs: str
+    ours: str = ""
+    expected: Expected | None = None
+    why: str = ""
+    planned: str = ""
+    micro_batches: int = 2
+    policy: str = "policy"
+    reference: str = "given"
+    weighted: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments by name."""
+        return eval(f"dict({self.theirs})")
+
+    @property
+    def name(self) -> str:
+        """Of its test."""
+        return f"{self.trainer}({self.theirs}) {self.policy} {self.kind} {self.ours}"
+
+    def to_json(self) -> dict[str, Any]:
+        """What TRL's side reads."""
+        names = ("trainer", "options", "micro_batches", "policy", "reference")
+        return {name: getattr(self, name) for name in names}
+
+
+def equal(trainer: str, theirs: str, ours: str, why: str = "", **how: Any) -> Case:
+    """The same loss and gradient, also over two micro-batches."""
+    return Case(kind="equal", trainer=trainer, theirs=theirs, ours=ours, why=why, **how)
+
+
+def differs(trainer: str, theirs: str, ours: str, expected: Expected, why: str, **how: Any) -> Case:
+    """TRL's loss is `expected`, and ours another."""
+    both: dict[str, Any] = {"trainer": trainer, "theirs": theirs, "ours": ours}
+    return Case(kind="differs", expected=expected, why=why, **both, **how)
+
+
+def refused(trainer: str, theirs: str, ours: str, expected: Expected | None, why: str) -> Case:
+    """Ours is an error that says why; TRL's is `expected`, or an error too (None)."""
+    both: dict[str, Any] = {"trainer": trainer, "theirs": theirs, "ours": ours}
+    return Case(kind="refused", expected=expected, why=why, **both)
+
+
+def missing(
+    trainer: str, theirs: str, expected: Formula, why: str = "", *, planned: str = ""
+) -> Case:
+    """No preset here computes `expected`."""
+    return Case(
+        kind="not yet" if planned else "none",
+        trainer=trainer,
+        theirs=theirs,
+        expected=expected,
+        why=why,
+        planned=planned,
+    )
