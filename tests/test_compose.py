@@ -16,7 +16,7 @@ from collimate.axes import Method as AnyMethod
 from collimate.citations import bibliography, cite, source_keys
 from collimate.compose import Method, Objective, Part
 from collimate.distributions import offline_pairs
-from collimate.divergences import alpha
+from collimate.divergences import alpha, forward_kl
 
 
 def view_of(count=4):
@@ -73,11 +73,19 @@ def test_a_divergence_without_a_slope_is_refused_with_reason_and_way_out():
 
 
 @pytest.mark.parametrize("divergence", [alpha(-1.0), TotalVariation()], ids=["alpha", "tv"])
-def test_a_margin_that_reads_no_slope_takes_any_divergence(divergence):
+def test_a_margin_that_reads_it_otherwise_takes_any_divergence(divergence):
     composed(
         divergence=divergence,
-        margin=replace(margins.log_ratio_gap, closed_form=False, value=lambda view, d: view),
+        margin=replace(
+            margins.log_ratio_gap, closed_form=False, other_reading=True, value=lambda view, d: view
+        ),
     )
+
+
+@pytest.mark.parametrize("preset", [methods.ln_dpo, methods.apo_zero, methods.kto, methods.ld_dpo])
+def test_a_divergence_that_nobody_reads_is_refused(preset):
+    with pytest.raises(BadComposition, match=r"'forward_kl' would change nothing; use reverse_kl"):
+        replace(preset(), divergence=forward_kl)
 
 
 def test_missing_reference_is_named():

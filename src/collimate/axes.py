@@ -164,6 +164,7 @@ class Margin(Protocol):
     """What quantity h must exceed what target; z = beta·h - target goes to the loss.
 
     closed_form: h reads f' as an implicit reward, which is valid only where f'(0+) = -inf.
+    reads_divergence: h reads the divergence in any way; one that nobody reads is refused.
     compares: h sets the chosen answer against the rejected one, and is a gap of rewards.
     `target` may depend on the view (lengths, rewards, ranks), never on the policy.
     """
@@ -174,6 +175,8 @@ class Margin(Protocol):
     def needs(self) -> Needs: ...
     @property
     def closed_form(self) -> bool: ...
+    @property
+    def reads_divergence(self) -> bool: ...
     @property
     def compares(self) -> bool: ...
     @property

@@ -103,6 +103,8 @@ class Method:
         for summand in self.summands:
             if summand.margin.closed_form:
                 _require_closed_form(self.name, summand.margin.name, self.divergence)
+        if not any(summand.margin.reads_divergence for summand in self.summands):
+            _require_unread(self.name, self.margin.name, self.divergence)
         if len({summand.margin.needs.view for summand in self.summands}) > 1:
             raise BadComposition(
                 f"method '{self.name}': its margins read different views; use an Objective of parts"
@@ -244,6 +246,15 @@ def _require_closed_form(name: str, margin: str, divergence: Divergence) -> None
             f"method '{name}': divergence '{divergence.name}' has f'(0+) = "
             f"{divergence.slope_at_zero:g} > -inf, so the optimal policy may drop answers, has no "
             f"closed form, and the margin '{margin}' is not valid; {way_out}, or an on-policy method"
+        )
+
+
+def _require_unread(name: str, margin: str, divergence: Divergence) -> None:
+    if divergence.name not in ("reverse_kl", "none"):
+        raise BadComposition(
+            f"method '{name}': the margin '{margin}' reads no divergence, so "
+            f"'{divergence.name}' would change nothing; use reverse_kl (or none, without a reference), "
+            "or a margin in closed form, such as log_ratio_gap"
         )
 
 

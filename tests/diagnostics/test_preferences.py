@@ -1,10 +1,13 @@
-"""What is measured of each pair."""
+"""What is measured of each pair, labelled answer and list."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from collimate._types import PairLogProbs
-from collimate.diagnostics import pair_statistics
+from collimate._checks import BadData
+from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs
+from collimate.diagnostics import density_ratio, pair_statistics, statistics
 
 POLICY = {
     "policy_chosen": torch.tensor([-1.0, -2.0, -3.0]),
@@ -47,3 +50,67 @@ def test_before_training_every_reward_is_a_tie(dtype):
     found = pair_statistics(view)
     assert (found["reward_accuracy"] == 0.5).all()
     assert (found["likelihood_accuracy"] == 1).all()
+
+
+def test_thumbs_are_measured_by_label():
+    view = ThumbLogProbs(
+        policy=torch.tensor([-1.0, -2.0, -3.0, -4.0]),
+        reference=torch.tensor([-2.0, -1.0, -5.0, -4.0]),
+        label=torch.tensor([1.0, 1.0, -1.0, -1.0]),
+    )
+    numbers = {name: value.tolist() for name, value in statistics(view).items()}
+    assert numbers == {
+        "log_prob_chosen": [-1, -2],
+        "log_prob_rejected": [-3, -4],
+        "reward_accuracy": [1, 0, 0, 0.5],
+        "log_ratio_chosen": [1, -1],
+        "log_ratio_rejected": [2, 0],
+    }
+    assert set(statistics(replace(view, reference=None))) == {
+        "log_prob_chosen",
+        "log_prob_rejected",
+    }
+
+
+def test_lists_are_measured_by_their_ends_and_all_couples():
+    """Scores 2 > 1 > 0 in the first list, a tie in the second, a single answer in the third."""
+    view = ListLogProbs(
+        policy=torch.tensor([-5.0, -1.0, -3.0, -1.0, -9.0, -4.0]),
+        reference=torch.tensor([-1.0, -1.0, -1.0, -2.0, -2.0, -4.0]),
+        score=torch.tensor([1.0, 2.0, 0.0, 3.0, 3.0, 7.0]),
+        group=torch.tensor([0, 0, 0, 1, 1, 2]),
+    )
+    numbers = statistics(view)
+    assert numbers["log_prob_chosen"].tolist() == [-1, -1, -4]
+    assert numbers["log_prob_rejected"].tolist() == [-3, -1, -4]
+    assert numbers["likelihood_accuracy"].tolist() == pytest.approx([2 / 3, 0.5, 0.5])
+    assert numbers["reward_accuracy"].tolist() == pytest.approx([2 / 3, 0.5, 0.5])
+    assert numbers["log_ratio_chosen"].tolist() == [0, 1, 0]
+    assert numbers["log_ratio_rejected"].tolist() == [-2, 1, 0]
+
+
+def test_the_best_and_the_worst_of_lists_in_any_order():
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(30).repeat_interleave(torch.arange(30) % 4 + 1)
+    score, policy = torch.rand(2, len(group), generator=generator)
+    numbers = statistics(ListLogProbs(policy=policy, score=score, group=group))
+    for i in range(30):
+        own = (group == i).nonzero()[:, 0]
+        assert numbers["log_prob_chosen"][i] == policy[own[score[own].argmax()]]
+        assert numbers["log_prob_rejected"][i] == policy[own[score[own].argmin()]]
+
+
+def test_density_ratio_is_the_likelihood_ratio_of_gaussians_whatever_the_prior():
+    """Two unit Gaussians at ±1: log ratio 2x, with three times as many wanted rows."""
+    generator = torch.Generator().manual_seed(0)
+    label = torch.where(torch.arange(40_000) % 4 == 0, -1.0, 1.0).double()
+    x = label + torch.randn(40_000, dtype=torch.float64, generator=generator)
+    found = density_ratio(x[:, None], label).log()
+    assert (found - 2 * x).abs().max() < 0.25
+    assert ((found - 2 * x).abs() < 0.05).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("label", [torch.ones(3), torch.tensor([1.0, 0.0, -1.0]) * float("nan")])
+def test_density_ratio_needs_both_labels(label):
+    with pytest.raises(BadData, match="rows of both labels"):
+        density_ratio(torch.zeros(3, 1), label)

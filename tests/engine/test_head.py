@@ -10,13 +10,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from collimate._checks import BadConfig
-from collimate.axes import Signal
+from collimate._checks import BadComposition, BadConfig
+from collimate.axes import Divergence, Signal
+from collimate.divergences import forward_kl, reverse_kl, total_variation
 from collimate.engine import head
-from collimate.engine.head import CHUNK_BYTES, Readout, chunk_rows, head_signals
+from collimate.engine.head import CHUNK_BYTES, OtherModel, Readout, chunk_rows, head_signals
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import pack_shared
-from collimate.signals import LogProb, entropy, log_prob, top_k_mass
+from collimate.signals import (
+    LogProb,
+    divergence_to_reference,
+    entropy,
+    log_collision,
+    log_prob,
+    top_k_mass,
+)
 from tests.engine.tiny import difference, gradients, model_of, pairs, plain_log_probs
 
 TOKENS, WIDTH, VOCABULARY = 23, 7, 19
@@ -60,6 +68,7 @@ def by_autograd(
     known = {
         "log_prob": lambda: logits.log_softmax(-1).gather(1, target[:, None])[:, 0],
         "entropy": lambda: torch.distributions.Categorical(logits=logits).entropy(),
+        "log_collision": lambda: (logits.softmax(-1) ** 2).sum(-1).log(),
         "top_3_mass": lambda: logits.softmax(-1).sort(-1, descending=True).values[:, :3].sum(-1),
     }
     return [known[signal.name]() for signal in signals]
@@ -85,8 +94,14 @@ def assert_close(got: Tensor | None, expected: Tensor | None, *, to: float = 1e-
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     "signals",
-    [(log_prob,), (log_prob, entropy), (entropy,), (log_prob, top_k_mass(3))],
-    ids=["log_prob", "both", "entropy", "mass"],
+    [
+        (log_prob,),
+        (log_prob, entropy),
+        (entropy,),
+        (log_prob, top_k_mass(3)),
+        (log_collision, log_prob),
+    ],
+    ids=["log_prob", "both", "entropy", "mass", "collision"],
 )
 def test_values_and_gradients_equal_plain_autograd(
     signals: tuple[Signal, ...], shape: str, bias: bool, chunk: int
@@ -104,6 +119,48 @@ def test_values_and_gradients_equal_plain_autograd(
         if reference is not None:
             assert_close(found, reference)
     assert grads_of(shift) == [None]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "divergence", [forward_kl, reverse_kl, total_variation], ids=lambda d: d.name
+)
+def test_divergences_to_another_model_equal_plain_autograd(
+    divergence: Divergence, shape: str, chunk: int
+) -> None:
+    hidden, target, weight, shift = parts(bias=True)
+    other, _, other_weight, _ = parts()
+    signals = (log_prob, divergence_to_reference(divergence))
+    log_q = (other @ other_weight.T * 0.5).log_softmax(-1).detach()
+
+    def log_p() -> Tensor:
+        logits = nn.functional.linear(hidden, weight, shift) * SHAPES[shape].get("scale", 1.0)
+        cap = SHAPES[shape].get("softcap")
+        return (logits if cap is None else cap * torch.tanh(logits / cap)).log_softmax(-1)
+
+    mixture = torch.randn(TOKENS, dtype=torch.float64)
+    exact = {
+        "forward_kl": lambda p: (log_q.exp() * (log_q - p)).sum(-1),
+        "reverse_kl": lambda p: (p.exp() * (p - log_q)).sum(-1),
+        "total_variation": lambda p: (p.exp() - log_q.exp()).abs().sum(-1) / 2,
+    }[divergence.name](log_p())
+    (mixture * exact).sum().backward()
+    wanted = grads_of(hidden, weight, shift)
+    beside = OtherModel(hidden=other.detach(), readout=Readout(other_weight.detach(), scale=0.5))
+    values, found = head_signals(
+        hidden, target, Readout(weight, shift, **SHAPES[shape]), signals, beside
+    )
+    assert_close(found, exact)
+    assert_close(values, log_p().gather(1, target[:, None])[:, 0])
+    (mixture * found).sum().backward()
+    for got, expected in zip(grads_of(hidden, weight, shift), wanted, strict=True):
+        assert_close(got, expected)
+
+
+def test_a_divergence_needs_the_other_model() -> None:
+    hidden, target, weight, _ = parts()
+    with pytest.raises(BadComposition, match="needs the reference's logits"):
+        head_signals(hidden, target, Readout(weight), (divergence_to_reference(forward_kl),))
 
 
 def test_a_mass_of_all_tokens_is_one() -> None:

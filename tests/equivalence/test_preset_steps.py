@@ -64,10 +64,9 @@ def by_plain_autograd(
     for one in examples:
         for answer in one.answers:
             row = torch.from_numpy(np.concatenate((one.prompt, answer.ids))).long()
+            said = slice(len(one.prompt) - 1, -1)
             log_p, log_q = (
-                m(input_ids=row[None], use_cache=False)
-                .logits[0, len(one.prompt) - 1 : -1]
-                .log_softmax(-1)
+                m(input_ids=row[None], use_cache=False).logits[0, said].log_softmax(-1)
                 for m in (model, other)
             )
             columns["log_prob"].append(log_p.gather(1, row[len(one.prompt) :, None])[:, 0])
@@ -108,7 +107,7 @@ def test_a_step_is_that_of_plain_autograd_whatever_its_micro_batches(name: str) 
 
 @pytest.mark.parametrize("name", ["kto", "bco", "aot", "mpo", "beta_dpo"])
 def test_naive_accumulation_would_be_wrong(name: str) -> None:
-    """The mean of single steps' gradients is not the step's: by percents for what the step couples."""
+    """The mean of single pairs' gradients is not the step's; of MPO's only a fifth is coupled."""
     method = METHODS[name]
     objective, examples = Objective.of(method), examples_for(method)
     model = model_of("gpt2", factor=3.0, dtype=torch.float64)
@@ -128,4 +127,4 @@ def test_naive_accumulation_would_be_wrong(name: str) -> None:
 
     whole, parts = gradient(range(8)), [gradient([i]) for i in range(8)]
     naive = {key: torch.stack([part[key] for part in parts]).mean(0) for key in whole}
-    assert difference(naive, whole) > 0.01
+    assert difference(naive, whole) > (0.001 if name == "mpo" else 0.01)

@@ -260,5 +260,5 @@ def apo_zero_unpaired(
 def nll_of_gold(step: Step) -> Tensor:
     """-Σ log p/Σ|y| over the gold answers."""
     batch = step.batch
-    gold = batch.role == Role.ANCHOR
+    gold = batch.role == Role.GOLD
     return -batch.sums(batch.log_prob)[gold].sum() / batch.token_counts()[gold].sum()

@@ -98,7 +98,7 @@ def examples(rows: Sequence[Mapping[str, Any]]) -> list[Example]:
             Answer(
                 ids=np.append(ids(row[name]), END),
                 label={True: 1, False: -1, None: None}[row.get("label")],
-                role=Role.ANCHOR if name == GOLD else Role.ANSWER,
+                role=Role.GOLD if name == GOLD else Role.ANSWER,
             )
             for name in ("chosen", "rejected", GOLD, "completion")
             if name in row

@@ -19,7 +19,8 @@ class Margin:
     value: (view, divergence) -> h [unit] in nats. constant: the target where it is one number.
     target_of: view -> target [unit] where it depends on the data, else None.
     facts: (view, divergence) -> numbers worth logging, one per unit: booleans are counted.
-    closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf. compares: h sets
+    closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf.
+    other_reading: h reads the divergence in another way. compares: h sets
     the chosen answer against the rejected one, and is a gap of rewards.
     """
 
@@ -28,6 +29,7 @@ class Margin:
     needs: Needs
     source: str
     closed_form: bool = False
+    other_reading: bool = False
     compares: bool = True
     constant: float = 0.0
     target_of: Callable[[Any], Tensor] | None = None
@@ -36,6 +38,11 @@ class Margin:
     def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, "unit ..."]:
         """h of each unit (nats), or several for a loss that reads them together."""
         return self.value(view, divergence)
+
+    @property
+    def reads_divergence(self) -> bool:
+        """Whether another divergence gives another h."""
+        return self.closed_form or self.other_reading
 
     def target(self, view: Any, /) -> float | Float[Tensor, " unit"]:
         """What beta·h is compared with."""
