@@ -42,11 +42,20 @@ class Signal(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceUpdate:
+    """A reference that follows: every so many steps its weights become alpha·p + (1 - alpha)·q."""
+
+    alpha: float
+    every: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a method needs, checkable before the first forward pass.
 
     view: which view of the batch it reads. signals: what the head must compute beside log-probs.
-    reference: whether a frozen reference is compared with. mismatched: whether each example needs an
+    reference: whether a frozen reference is compared with; reference_update: how it moves, if it does.
+    mismatched: whether each example needs an
     answer under another's prompt too; gold: an answer to imitate. readout: what the model must output.
     couples: "batch" if one unit's loss depends on the other units of the step; the engine then
     differentiates the whole step at once (two-pass pull-back), so that accumulation changes
@@ -56,6 +65,7 @@ class Needs:
     view: Literal["pairs", "thumbs", "lists", "tokens", "batch"] = "pairs"
     signals: tuple[Signal, ...] = ()
     reference: bool = True
+    reference_update: ReferenceUpdate | None = None
     mismatched: bool = False
     gold: bool = False
     readout: Literal["tokens", "scalar", "hidden"] = "tokens"

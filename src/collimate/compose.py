@@ -20,6 +20,7 @@ from collimate.axes import (
     Loss,
     Margin,
     Needs,
+    ReferenceUpdate,
     Signal,
     Source,
     State,
@@ -75,6 +76,7 @@ class Method:
     divergence, margin, loss, tradeoff: the choices. source: key and place of the publication.
     coefficient: of the loss, where there are others. also: further losses of further margins, added.
     factor: what each unit's losses are multiplied by.
+    reference_update: how the reference moves, if it does.
     optimum: world -> log-probs of the exact population optimum, where theory has one.
 
     Errors: BadComposition for choices that are not valid together, with the reason and a way out.
@@ -97,6 +99,7 @@ class Method:
     coefficient: float = 1.0
     also: tuple[Summand, ...] = ()
     factor: Factor | None = None
+    reference_update: ReferenceUpdate | None = None
     optimum: Callable[[World], Tensor | None] | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +125,7 @@ class Method:
             margins,
             signals=tuple(dict.fromkeys((*margins.signals, *more.signals))),
             couples="batch" if "batch" in couples else "example",
+            reference_update=self.reference_update,
         )
 
     @property

@@ -395,6 +395,7 @@ PUBLISHED = {
     "tpo_l": [both(methods.tpo_l, tpo_l, 0.5, a) for a in (1.0, 0.1)],
     "beta_dpo": [(methods.beta_dpo, dpo)],  # at the first step
     "seppo": [(methods.seppo, seppo)],
+    "tr_dpo": [(methods.tr_dpo, dpo)],
     "mpo": [both(methods.mpo, mpo, *w) for w in ((0.8, 0.2, 1.0), (1.0, 2.0, 0.5))],
 }
 CASES = [(name, *case) for name, cases in PUBLISHED.items() for case in cases]

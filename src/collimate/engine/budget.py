@@ -34,8 +34,9 @@ def tokens_within(
     The first micro-batch of the longest examples is run forward once, as in training; what it takes
     per token, chunk of logits included, scales. It counts for no less than the estimate of `sizes.py`:
     memory that the allocator held back hides a part of what is measured, and the backward pass of
-    activation checkpointing holds a layer that the forward pass does not. Gradients and optimiser
-    come on top of what is in use now. Of several processes the smallest number holds for all.
+    activation checkpointing holds a layer that the forward pass does not. Gradients, optimiser and a
+    reference kept as a model come on top of what is in use now. Of several processes the smallest
+    number holds for all.
 
     Errors: BadConfig where not even the longest example fits, or the system tells no peak.
     """
@@ -56,7 +57,7 @@ def tokens_within(
     filled = _filled(model, sample)
     estimated = activation_bytes(model.model, tokens=filled, recompute=model.recompute)
     per_token = max(peak - before, estimated) / filled
-    fixed = before + sizes["gradients"] + sizes["optimizer"]
+    fixed = before + sizes["gradients"] + sizes["optimizer"] + sizes.get("reference", 0)
     tokens = processes.least(int(_USED * (memory * GIGABYTE - fixed) / per_token))
     if tokens < longest:
         needed = (fixed + longest * per_token / _USED) / GIGABYTE

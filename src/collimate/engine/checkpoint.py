@@ -52,11 +52,13 @@ def save_checkpoint(
     progress: Progress,
     *,
     keep: int,
+    moving: nn.Module | None = None,
     processes: Processes = ALONE,
 ) -> None:
     """Write `step-…` in one move, then delete all but the `keep` newest.
 
-    Of sharded processes each writes its part, and all must call; else the main one writes everything.
+    moving: a reference that moves, whose weights are kept too. Of sharded processes each writes its
+    part, and all must call; else the main one writes everything.
     Errors: BadRun if the disk is full or the folder not writable; older checkpoints are left alone.
     """
     final = folder / f"step-{progress.step:08d}"
@@ -75,6 +77,8 @@ def save_checkpoint(
     with _agreed(processes, folder, partial):
         if processes.is_main:
             write_parts(partial, "random", _random_state())
+            if moving is not None:
+                write_parts(partial, "reference", _weights(moving))
             files = sorted(path.name for path in partial.glob("*.safetensors"))
             state = {
                 "schema_version": SCHEMA_VERSION,
@@ -119,7 +123,12 @@ def checkpoints(folder: Path) -> Sequence[Path]:
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, identity: str
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    identity: str,
+    moving: nn.Module | None = None,
 ) -> Progress:
     """Put weights, optimiser and random state back, and say where the run stood.
 
@@ -148,6 +157,10 @@ def load_checkpoint(
         for name, parameter in named.items():
             weights.copy_into(name, parameter)
         _restore_optimizer(optimizer, model, Parts(path, "optimizer"))
+        if moving is not None:
+            reference = Parts(path, "reference")
+            for name, weight in _weights(moving).items():
+                reference.copy_into(name, weight)
     torch.set_rng_state(random.whole("cpu"))
     if "cuda" in random.names and torch.cuda.is_available():
         torch.cuda.set_rng_state(random.whole("cuda"))
@@ -212,6 +225,10 @@ def _hash_of_file(path: Path) -> str:
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {n: p.detach() for n, p in model.named_parameters()}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

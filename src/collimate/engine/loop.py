@@ -15,10 +15,11 @@ from collimate._checks import TrainingFailed
 from collimate._types import Example
 from collimate.axes import State
 from collimate.compose import Objective
-from collimate.engine.evaluate import Autocast, Rows
+from collimate.engine.evaluate import Autocast, Rows, log_probs
 from collimate.engine.metrics import step_metrics
 from collimate.engine.model import LogProbModel
-from collimate.engine.objective import updated_states
+from collimate.engine.moving import move_reference
+from collimate.engine.objective import reference_update_of, updated_states
 from collimate.engine.plan import Plan
 from collimate.engine.processes import ALONE, Processes, whole
 from collimate.engine.step import StepOutcome, gradient_step
@@ -67,22 +68,32 @@ def run_steps(
 ) -> LoopState:
     """Take the steps from `start` to the plan's end; `on_step` sees each and returns whether to go on.
 
-    A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights,
-    optimiser and states of the methods stay as they are, and its line says so. Errors:
-    TrainingFailed where that happens more than `max_skipped_steps` times.
+    frozen: the reference as a model, for signals against it, and where it moves with the policy: its
+    log-probs are then computed in each step, and `reference` is not read.
+
+    A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights, optimiser
+    and states of the methods stay as they are, and its line says so. Errors: TrainingFailed where that
+    happens more than `max_skipped_steps` times.
     """
     state = start
     parameters = [p for p in model.parameters() if p.requires_grad]
+    update = reference_update_of(objective)
     model.zero_grad(set_to_none=True)  # of a model object that was trained elsewhere
     while state.step < plan.steps:
         began = time.perf_counter()
         chosen = plan.step(state.step)
         batch = [examples[i] for i in chosen]
+        if update is not None and frozen is not None:  # it moves: no one can have stored its rows
+            rows = log_probs(
+                frozen, batch, budget=settings.budget, autocast=autocast, processes=processes
+            )
+        else:
+            rows = None if reference is None else [reference[i] for i in chosen]
         outcome = gradient_step(
             model,
             objective,
             batch,
-            None if reference is None else [reference[i] for i in chosen],
+            rows,
             state.states,
             budget=settings.budget,
             autocast=autocast,
@@ -104,6 +115,8 @@ def run_steps(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
+            if update is not None and frozen is not None and (state.step + 1) % update.every == 0:
+                move_reference(frozen.model, model.model, update)
             states = tuple(updated_states(objective, outcome.batch, state.states))
         elif state.skipped >= settings.max_skipped_steps:
             raise TrainingFailed(_given_up(loss, norm, state, [example.row for example in batch]))

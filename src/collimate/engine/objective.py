@@ -10,7 +10,7 @@ from torch import Tensor
 
 from collimate._checks import BadComposition
 from collimate._types import Batch, View
-from collimate.axes import Needs, State
+from collimate.axes import Needs, ReferenceUpdate, State
 from collimate.compose import Objective
 
 Denominators = Mapping[tuple[int, str], Float[Tensor, ""]]
@@ -86,6 +86,15 @@ def reads_reference_logits(objective: Objective) -> bool:
         for part in objective.parts
         for signal in part.method.needs.signals
     )
+
+
+def reference_update_of(objective: Objective) -> ReferenceUpdate | None:
+    """How the reference moves; None where it stays. Errors: BadComposition for two ways."""
+    found = {part.method.needs.reference_update for part in objective.parts}
+    moves = found - {None}
+    if moves and len(found) > 1:
+        raise BadComposition(f"'{objective.name}': its parts move the reference in different ways")
+    return moves.pop() if moves else None
 
 
 def needs_of(objective: Objective) -> Needs:

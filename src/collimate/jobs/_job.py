@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from collimate._checks import BadRun, TrainingFailed
+from collimate.axes import Signal
 from collimate.compose import Objective
 from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
-from collimate.engine.evaluate import signal_rows
+from collimate.engine.evaluate import Rows, signal_rows
 from collimate.engine.load import save_model
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.metrics import evaluation as evaluation_metrics
-from collimate.engine.model import has_adapter, width_of
-from collimate.engine.objective import initial_states
+from collimate.engine.model import LogProbModel, has_adapter, width_of
+from collimate.engine.objective import initial_states, reference_update_of
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.sharding import whole_state
@@ -33,6 +35,7 @@ from collimate.jobs.run import Run
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import OPTIMIZERS, default_learning_rate
 from collimate.report import FLAT_LINES, flat_loss
+from collimate.signals import log_prob
 
 
 class Job:
@@ -105,7 +108,11 @@ class Job:
             metrics = 0
             if done:
                 progress = load_checkpoint(
-                    done[-1], self.prepared.model, self.optimizer, identity=self.identity
+                    done[-1],
+                    self.prepared.model,
+                    self.optimizer,
+                    identity=self.identity,
+                    moving=self._moving(),
                 )
                 state = LoopState(
                     step=progress.step, states=progress.states, skipped=progress.skipped
@@ -228,9 +235,15 @@ class Job:
             self.optimizer,
             progress,
             keep=self.options.keep,
+            moving=self._moving(),
             processes=self.prepared.processes,
         )
         self._write_record()
+
+    def _moving(self) -> nn.Module | None:
+        """The reference, where it moves."""
+        moves = reference_update_of(self.objective) is not None
+        return self.prepared.frozen.model if moves and self.prepared.frozen is not None else None
 
     def _track(self, measured: Mapping[str, Any] | None, step: int) -> None:
         numbers = {f"evaluation/{name}": value for name, value in (measured or {}).items()}
@@ -241,6 +254,8 @@ class Job:
         if held_out is None:
             return None
         column = None if reference is None else reference.evaluation
+        if self._moving() is not None and self.prepared.frozen is not None:
+            (column,) = self._rows(self.prepared.frozen, (log_prob,))
         signals = signals_of(self.objective)
         names = [signal.name for signal in signals]
         if before and len(signals) == 1 and reference is not None and reference.is_policy:
@@ -248,20 +263,26 @@ class Job:
             rows = (column,)  # the policy is its reference before the first step
         else:
             self.prepared.model.eval()
-            with self.console.bar("evaluating", total=len(held_out.examples)) as bar:
-                rows = signal_rows(
-                    self.prepared.engine,
-                    held_out.examples,
-                    signals,
-                    budget=self.prepared.budget,
-                    autocast=self.prepared.runtime.autocast,
-                    frozen=self.prepared.frozen,
-                    progress=bar.advance,
-                    processes=self.prepared.processes,
-                )
+            rows = self._rows(self.prepared.engine, signals)
             self.prepared.model.train(self.options.dropout)
         policy = dict(zip(names, rows, strict=True))
         return evaluation_metrics(self.objective, state.states, held_out.examples, policy, column)
+
+    def _rows(self, engine: LogProbModel, signals: Sequence[Signal]) -> tuple[Rows, ...]:
+        """Each signal of the held-out data."""
+        held_out = self.prepared.evaluation
+        assert held_out is not None
+        with self.console.bar("evaluating", total=len(held_out.examples)) as bar:
+            return signal_rows(
+                engine,
+                held_out.examples,
+                signals,
+                budget=self.prepared.budget,
+                autocast=self.prepared.runtime.autocast,
+                frozen=self.prepared.frozen,
+                progress=bar.advance,
+                processes=self.prepared.processes,
+            )
 
     def _require_zero_start(self, outcome: StepOutcome) -> None:
         """The policy is its own reference at step 1, so every log-ratio must be 0 up to rounding."""

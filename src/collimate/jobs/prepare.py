@@ -38,6 +38,7 @@ from collimate.engine.objective import (
     needs_reference,
     objective_value,
     reads_reference_logits,
+    reference_update_of,
 )
 from collimate.engine.place import place_of
 from collimate.engine.processes import Processes
@@ -50,7 +51,13 @@ from collimate.engine.step import stand_in
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
-from collimate.jobs.reference import Frozen, Reference, frozen_reference, reference_columns
+from collimate.jobs.reference import (
+    Frozen,
+    Reference,
+    frozen_reference,
+    moving_reference,
+    reference_columns,
+)
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import require_adamw_8bit
 from collimate.signals import log_prob
@@ -174,6 +181,9 @@ def prepare(
         _require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
     sizes = _sizes(policy, longest, settings, recompute=recompute)
+    keeps = reads_reference_logits(objective) or reference_update_of(objective) is not None
+    if keeps and settings.lora_rank is None:  # under LoRA its weights are the policy's own
+        sizes = {**sizes, "reference": weight_bytes(policy)}
     gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
     console.say(f"memory to expect, in GB: {gigabytes}")
     with phases.phase("check"):
@@ -202,8 +212,10 @@ def prepare(
                     processes=runtime.processes,
                 )
             console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
-    column = None
-    if needs_reference(objective):
+    column, update = None, reference_update_of(objective)
+    if update is not None:
+        _require_movable(policy, settings, processes=runtime.processes.count)
+    elif needs_reference(objective):
         with phases.phase("reference"):
             column = reference_columns(
                 Frozen(given=model, engine=engine, fingerprint=fingerprint),
@@ -216,10 +228,13 @@ def prepare(
                 console,
             )
     frozen = None
-    if reads_reference_logits(objective):
+    if update is not None or reads_reference_logits(objective):
         with phases.phase("reference"):
             frozen = frozen_reference(engine, reference, settings, longest=longest, runtime=runtime)
             _require_one_vocabulary(engine, frozen)
+            if update is not None:
+                _require_same_weights(policy, frozen.model)
+                column = moving_reference(frozen, is_policy=reference is None)
     if settings.lora_rank is not None:
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
@@ -316,6 +331,29 @@ def _require_one_vocabulary(policy: LogProbModel, frozen: LogProbModel) -> None:
         raise BadModel(
             f"this method compares whole distributions, and the policy answers over {own} tokens, the "
             f"reference over {other}: give a reference with the policy's vocabulary"
+        )
+
+
+def _require_movable(policy: nn.Module, settings: TrainSettings, *, processes: int) -> None:
+    """Errors: BadConfig where the reference cannot follow the policy weight by weight."""
+    if settings.lora_rank is not None or has_adapter(policy) or is_quantized(policy):
+        raise BadConfig(
+            "a reference that follows the policy (tr_dpo) needs all of its weights trained: leave out "
+            "lora_rank and quantize, or use dpo"
+        )
+    if settings.parallel == "fsdp2" and processes > 1:
+        raise BadConfig(
+            "a reference that follows the policy (tr_dpo) is not sharded: use --parallel ddp"
+        )
+
+
+def _require_same_weights(policy: nn.Module, reference: nn.Module) -> None:
+    """Errors: BadModel where the reference has other weights than the policy."""
+    shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (policy, reference)]
+    if shapes[0] != shapes[1]:
+        raise BadModel(
+            "a reference that follows the policy (tr_dpo) must be of its architecture: give another "
+            "reference, or none, and the policy as passed is taken"
         )
 
 

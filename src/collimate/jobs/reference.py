@@ -148,6 +148,18 @@ def _other(
     return found[check.shared]
 
 
+def moving_reference(frozen: LogProbModel, *, is_policy: bool) -> Reference:
+    """What is known of a reference that moves with the policy: its weights at the start, no rows."""
+    return Reference(
+        train=[],
+        evaluation=None,
+        hash=weights_hash(frozen.model),
+        computed=0,
+        from_cache=0,
+        is_policy=is_policy,
+    )
+
+
 def frozen_reference(
     policy: LogProbModel,
     reference: AnyModel | None,

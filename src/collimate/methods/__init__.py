@@ -55,6 +55,7 @@ from collimate.methods.preference.tdpo import tdpo as tdpo
 from collimate.methods.preference.tdpo1 import tdpo1 as tdpo1
 from collimate.methods.preference.tpo import tpo as tpo
 from collimate.methods.preference.tpo_l import tpo_l as tpo_l
+from collimate.methods.preference.tr_dpo import tr_dpo as tr_dpo
 from collimate.methods.preference.wpo import wpo as wpo
 
 __all__ = [
@@ -106,5 +107,6 @@ __all__ = [
     "tdpo1",
     "tpo",
     "tpo_l",
+    "tr_dpo",
     "wpo",
 ]
