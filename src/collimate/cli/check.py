@@ -17,7 +17,10 @@ SHOWN_PER_REASON = 3
 
 
 _OPTIONS: Mapping[str, tuple[Any, Any]] = {
-    "file": (str, typer.Argument(metavar="FILE", help="preference pairs", show_default=False)),
+    "file": (
+        str,
+        typer.Argument(metavar="FILE", help="pairs, thumbs or lists", show_default=False),
+    ),
     "config": OPTIONS["config"],
     "model": (
         str,
@@ -55,9 +58,11 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield table(_lengths(data))
     yield ""
+    longer = data["chosen_longer"]
+    share = "" if longer is None else f"; chosen is longer in {longer:.0%} of the pairs"
     facts = [
         f"duplicates {data['duplicates']}, contradictions {data['contradictions']}, "
-        f"ties {data['ties']}; chosen is longer in {data['chosen_longer']:.0%} of the pairs"
+        f"ties {data['ties']}{share}"
     ]
     if "prompts_truncated" in data:
         facts.append(
@@ -89,6 +94,7 @@ def _lengths(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 ),
             )
             for field in ("prompt", "chosen", "rejected")
+            if data.get(f"{field}_{units[0]}") is not None
         ),
     ]
 

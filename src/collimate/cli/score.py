@@ -59,7 +59,8 @@ def command(**given: Any) -> None:
     chosen and rejected are sums over the answer's tokens, the end of sequence included; what the
     user says within an answer of several turns does not count. With --reference: chosen_log_ratio,
     rejected_log_ratio. With --tokens: chosen_log_probs, rejected_log_probs, chosen_weights,
-    rejected_weights, and the log-probs of the reference. Rows that --on-bad-row skip leaves out of
+    rejected_weights, and the log-probs of the reference. A labelled answer is called completion, those
+    of a list answer_0, answer_1 and so on. Rows that --on-bad-row skip leaves out of
     OUT.jsonl are in OUT.bad_rows.jsonl. With --fill-cache scores are written to --out only.
 
     --engine ray streams the data, shares it out among --workers on this machine or on the cluster

@@ -43,7 +43,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
 
 
 def command(**given: Any) -> int:
-    """Align a causal language model on preference pairs, and leave a run folder.
+    """Align a causal language model on judged answers, and leave a run folder.
 
     collimate train --model DIR --data pairs.jsonl --out runs/a --method dpo --beta 0.1
 

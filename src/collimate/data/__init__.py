@@ -21,6 +21,8 @@ from collimate.data.mismatched import with_mismatched as with_mismatched
 from collimate.data.row import Row as Row
 from collimate.data.source import FORMATS as FORMATS
 from collimate.data.source import read_rows as read_rows
+from collimate.data.tally import best_score as best_score
+from collimate.data.tally import is_wanted as is_wanted
 from collimate.data.tokenizer import CharacterTokenizer as CharacterTokenizer
 from collimate.data.tokenizer import Tokenizer as Tokenizer
 
@@ -38,8 +40,10 @@ __all__ = [
     "Reason",
     "Row",
     "Tokenizer",
+    "best_score",
     "content_hash",
     "encode",
+    "is_wanted",
     "load_data",
     "read_rows",
     "stream_data",

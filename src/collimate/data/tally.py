@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Int
 
-from collimate._types import Example, Role
+from collimate._types import Answer, Example, Role
 from collimate.data.assemble import Encoded
 from collimate.data.bad_rows import BadRow, Reason
 from collimate.data.facts import Facts, Lengths, ids_bytes
@@ -93,12 +93,11 @@ class Tally:
 
     def _measure(self, example: Example) -> None:
         self._prompt.append(len(example.prompt))
-        best = max((a.score for a in example.answers if a.score is not None), default=None)
+        best = best_score(example)
         for answer in example.answers:
             if answer.role is not Role.ANSWER:
                 continue
-            wanted = answer.label == 1 if answer.label is not None else answer.score == best
-            (self._chosen if wanted else self._rejected).append(len(answer.ids))
+            (self._chosen if is_wanted(answer, best) else self._rejected).append(len(answer.ids))
         if self.pairs:
             chosen, rejected = (len(answer.ids) for answer in example.answers[:2])
             self._longer += (chosen > rejected) + 0.5 * (chosen == rejected)
@@ -116,6 +115,16 @@ class Tally:
         self.counts["duplicates"] += key in self._seen
         self.counts["contradictions"] += prompt + b"".join(turned) in self._seen
         self._seen.add(key)
+
+
+def best_score(example: Example) -> float | None:
+    """The largest score of its answers; None where none has one."""
+    return max((a.score for a in example.answers if a.score is not None), default=None)
+
+
+def is_wanted(answer: Answer, best: float | None) -> bool:
+    """Whether an answer counts among the chosen: by its label, else as the best-scored of its list."""
+    return answer.label == 1 if answer.label is not None else answer.score == best
 
 
 def _digest(ids: Int[np.ndarray, " token"]) -> bytes:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import safetensors.numpy
 
-from collimate._types import Answer, Example
+from collimate._types import Answer, Example, Role
 
 
 def block_bytes(examples: Sequence[Example]) -> bytes:
-    """Token ids, boundaries, token weights and row numbers, as safetensors; no labels, no columns.
+    """Token ids, boundaries, token weights, labels, roles and row numbers, as safetensors; no columns.
 
     Equal examples give equal bytes, so that their hash names them.
 
@@ -32,6 +32,8 @@ def block_bytes(examples: Sequence[Example]) -> bytes:
             "prompt": _joined([example.prompt for example in examples], np.int32),
             "answer_length": np.array([len(answer.ids) for answer in answers], dtype=np.int64),
             "answer": _joined([answer.ids for answer in answers], np.int32),
+            "label": np.array([a.label or 0 for a in answers], dtype=np.int8),
+            "role": np.array([a.role for a in answers], dtype=np.int8),
             "weighted": np.array([a.token_weight is not None for a in answers], dtype=np.uint8),
             "weight": _joined(weights, np.float32),
         }
@@ -48,7 +50,17 @@ def examples_of(block: bytes) -> list[Example]:
         iter(_cut(found["weight"], lengths[weighted])),
     )
     answers = iter(
-        [Answer(ids=next(ids), token_weight=next(weights) if w else None) for w in weighted]
+        [
+            Answer(
+                ids=next(ids),
+                label=label or None,
+                token_weight=next(weights) if weight else None,
+                role=Role(role),
+            )
+            for weight, label, role in zip(
+                weighted, found["label"].tolist(), found["role"].tolist(), strict=True
+            )
+        ]
     )
     return [
         Example(prompt=next(prompts), answers=tuple(next(answers) for _ in range(count)), row=row)

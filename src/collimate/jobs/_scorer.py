@@ -23,7 +23,7 @@ from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.engine.store import segment_bytes
 from collimate.jobs.reference import Frozen, description_of
-from collimate.jobs.score import ScoredRow, line
+from collimate.jobs.score import ScoredRow, line, names_of
 from collimate.jobs.settings import TrainSettings
 
 
@@ -113,6 +113,7 @@ class Scorer:
         scored = [
             ScoredRow(
                 row=example.row,
+                names=names_of(example),
                 answers=rows[i],
                 weights=tuple(map(token_weights, example.answers)),
                 reference=None if others is None else others[i],

@@ -9,8 +9,15 @@ from statistics import median
 from typing import Any
 
 from collimate._checks import BadConfig, require_extra
-from collimate._types import Example
-from collimate.data import CharacterTokenizer, Facts, Lengths, load_data
+from collimate._types import Example, Role
+from collimate.data import (
+    CharacterTokenizer,
+    Facts,
+    Lengths,
+    best_score,
+    is_wanted,
+    load_data,
+)
 from collimate.jobs.settings import CHECK_SETTINGS, settings_from
 
 
@@ -83,6 +90,7 @@ def check(
         loaded = load_data(
             data,
             CharacterTokenizer(),
+            kind=None,
             format=options.format,
             limit=options.limit,
             on_bad_row="skip",
@@ -106,7 +114,7 @@ def check(
         require_lora(options)
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
     empty = empty_model(model, trust_remote_code=options.trust_remote_code)
-    loaded = load_examples(data, tokens, empty, **options.of_data())
+    loaded = load_examples(data, tokens, empty, kind=None, **options.of_data())
     if options.lora_rank is not None:
         empty = add_lora(empty, rank=options.lora_rank)
     prediction = predict(
@@ -133,17 +141,21 @@ def _require_model(**given: Any) -> None:
 def _texts(examples: Sequence[Example]) -> Mapping[str, Mapping[str, Lengths]]:
     """Characters and words of each field."""
     text = CharacterTokenizer().decode
-    columns = {
-        "prompt": [text(example.prompt) for example in examples],
-        "chosen": [text(example.answers[0].ids) for example in examples],
-        "rejected": [text(example.answers[1].ids) for example in examples],
-    }
+    said: dict[str, list[str]] = {"chosen": [], "rejected": []}
+    for example in examples:
+        best = best_score(example)
+        for answer in example.answers:
+            if answer.role is Role.ANSWER:
+                wanted = is_wanted(answer, best)
+                said["chosen" if wanted else "rejected"].append(text(answer.ids))
+    columns = {"prompt": [text(example.prompt) for example in examples], **said}
     return {
         field: {
             "characters": _lengths([len(text) for text in texts]),
             "words": _lengths([len(text.split()) for text in texts]),
         }
         for field, texts in columns.items()
+        if texts
     }
 
 

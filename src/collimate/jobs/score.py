@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import nn
 
 from collimate._checks import BadComposition, BadConfig, BadModel
+from collimate._types import Example
 from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs, stored_log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
@@ -40,13 +41,15 @@ from collimate.jobs.settings import SCORE_SETTINGS, settings_from
 class ScoredRow:
     """The log-probs of one row's answers.
 
-    row: 0-based position in the data. answers: for each answer float32 log-probs (nats), one per
+    row: 0-based position in the data. names: of the answers: chosen and rejected (and gold), completion,
+    or answer_0, answer_1 ... of a list. answers: for each answer float32 log-probs (nats), one per
     token, the end-of-sequence token included. weights: of each token in the answer's sum: 0 for
     what the user says within an answer of several turns, else 1. reference: the log-probs under
     the reference, or None.
     """
 
     row: int
+    names: tuple[str, ...]
     answers: tuple[Float[np.ndarray, " _"], ...]  # one length each
     weights: tuple[Float[np.ndarray, " _"], ...]
     reference: tuple[Float[np.ndarray, " _"], ...] | None = None
@@ -69,7 +72,7 @@ class ScoredRow:
         return self._of_pair(1)
 
     def _of_pair(self, index: int) -> Float[np.ndarray, " token"]:
-        if len(self.answers) != 2:
+        if self.names[:2] != _PAIR:
             raise BadComposition(
                 f"row {self.row} has {len(self.answers)} answers, and only a pair has a chosen and a "
                 "rejected one; use .answers"
@@ -114,7 +117,7 @@ def score(
     policy = load_model(
         model, trust_remote_code=options.trust_remote_code, quantization=quantization
     )
-    loaded = load_examples(data, tokens, policy, **options.of_data())
+    loaded = load_examples(data, tokens, policy, kind=None, **options.of_data())
     if runtime.processes.is_main:
         say_what_is_missing(
             loaded.facts.skipped,
@@ -173,6 +176,7 @@ def score(
     return [
         ScoredRow(
             row=example.row,
+            names=names_of(example),
             answers=rows[i],
             weights=tuple(map(token_weights, example.answers)),
             reference=None if others is None else others[i],
@@ -203,21 +207,30 @@ def say_what_is_missing(
         console.say(f"{prompts_truncated} prompts truncated")
 
 
+def names_of(example: Example) -> tuple[str, ...]:
+    """What the answers of an example are called in a file of scores."""
+    if example.answers[0].label is None:
+        return tuple(f"answer_{i}" for i in range(len(example.answers)))
+    return (
+        ("completion",) if len(example.answers) == 1 else (*_PAIR, "gold")[: len(example.answers)]
+    )
+
+
 def line(row: ScoredRow, *, tokens: bool) -> dict[str, Any]:
     """The JSON object of one scored row. Errors: BadModel if a number in it is not finite."""
-    sums = dict(zip(_NAMES, row.sums(row.answers), strict=True))
+    sums = dict(zip(row.names, row.sums(row.answers), strict=True))
     found: dict[str, Any] = {"row": row.row, **sums}
-    for name, weights in zip(_NAMES, row.weights, strict=True):
+    for name, weights in zip(row.names, row.weights, strict=True):
         found[f"{name}_tokens"] = int((weights > 0).sum())
     if row.reference is not None:
-        for name, other in zip(_NAMES, row.sums(row.reference), strict=True):
+        for name, other in zip(row.names, row.sums(row.reference), strict=True):
             found[f"{name}_log_ratio"] = sums[name] - other
     if tokens:
         columns = {"log_probs": row.answers, "weights": row.weights}
         if row.reference is not None:
             columns["reference_log_probs"] = row.reference
         for what, column in columns.items():
-            for name, values in zip(_NAMES, column, strict=True):
+            for name, values in zip(row.names, column, strict=True):
                 found[f"{name}_{what}"] = values.tolist()
     if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
         raise BadModel(
@@ -227,4 +240,4 @@ def line(row: ScoredRow, *, tokens: bool) -> dict[str, Any]:
     return found
 
 
-_NAMES = ("chosen", "rejected")
+_PAIR = ("chosen", "rejected")

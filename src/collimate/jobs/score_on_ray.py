@@ -239,6 +239,7 @@ def _entries(
     return stream_data(
         data,
         cast(DataTokenizer, tokenizer),
+        kind=None,
         limits=Limits(
             max_prompt=options.max_prompt,
             max_answer=options.max_answer,
