@@ -60,4 +60,5 @@ def generalized_jensen_shannon(b: float) -> FDivergence:
         log_f_prime_inverse=partial(_inverse, b=b),
         slope_at_infinity=-math.log1p(-b) / b,
         inverse_below_slope=partial(_inverse_below, b=b),
+        formula=f"-log(1 - {b} + {b}/t)/{b}",
     )

@@ -36,6 +36,7 @@ chosen_log_ratio = Margin(
     needs=_COMPARED,
     compares=False,
     source="doosterlinck:25",
+    formula="u_w",
 )
 """h = u_w, the chosen answer's log-ratio (nats): how far it has risen. Source: doosterlinck:25."""
 
@@ -45,6 +46,7 @@ rejected_log_ratio = Margin(
     needs=_COMPARED,
     compares=False,
     source="doosterlinck:25",
+    formula="u_l",
 )
 """h = u_l, the rejected answer's log-ratio (nats). Source: doosterlinck:25."""
 
@@ -54,6 +56,7 @@ chosen_log_prob = Margin(
     needs=_ALONE,
     compares=False,
     source="fisher:22",
+    formula="l_w",
 )
 """h = log p(y_w), the whole answer (nats): with the loss `negation` supervised fine-tuning.
 
@@ -66,6 +69,7 @@ chosen_mean_log_prob = Margin(
     needs=_ALONE,
     compares=False,
     source="fisher:22",
+    formula="l_w/n_w",
 )
 """h = log p(y_w)/|y_w| (nats per token): fine-tuning in which long answers weigh no more.
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from collimate._checks import BadConfig, positive
 from collimate._types import PairLogProbs
+from collimate.axes import PerUnit
 from collimate.compose import Method
 from collimate.margins import column
 from collimate.methods.preference.dpo import dpo
@@ -44,4 +45,7 @@ def madpo(
         spread = torch.exp(functional.logsigmoid(c * g) - functional.logsigmoid(g))
         return torch.where(g > -tau, spread, torch.ones_like(g))
 
-    return replace(dpo(beta), name="madpo", factor=weight, source="rho:25", optimum=None)
+    c = f"{c_min} + {c_max - c_min}/(1 + {c_max}·exp({lam}·(abs(margin) - {tau})))"  # k = c_max
+    formula = f"where(margin > -{tau}, s(({c})·margin)/s(margin), 1)"
+    factor = PerUnit(value=weight, formula=formula)
+    return replace(dpo(beta), name="madpo", factor=factor, source="rho:25", optimum=None)
