@@ -53,21 +53,19 @@ class Expression:
 
     def __pow__(self, other: Expression) -> Expression:
         power, base = _number(other), _number(self)
-        if base == 1:
+        if base == 1 or power == 1:
             return self
-        if power is None:
-            # A number to the power of a name is a name: 0.9^i.
+        if power is None:  # 0.9^i is left as it is
             plain = re.fullmatch(r"[\w.]+", str(other)) is not None
             return name(f"{self}^{other}" if plain else f"{self}^({other})")
         if base is not None or power == 0:
             return constant(1.0 if base is None else base**power)
-        if power == 1 or len(self.terms) > 1:
-            return self if power == 1 else _sum([(((self, power),), 1.0)])
-        product, coefficient = self.terms[0]
-        plain = coefficient > 0 and [inner for _, inner in product] == [1.0]
-        if not (plain or power == int(power)):  # (x²)^½ is not x
+        coefficient, product = _as_product(self)
+        simple = len(self.terms) == 1 and coefficient > 0 and [p for _, p in product] == [1.0]
+        whole = len(self.terms) == 1 and power == int(power)
+        if not (simple or whole):  # (x^2)^0.5 is not x
             return _sum([(((self, power),), 1.0)])
-        return _sum([(tuple((b, inner * power) for b, inner in product), coefficient**power)])
+        return _sum([(tuple((b, p * power) for b, p in product), coefficient**power)])
 
     def __str__(self) -> str:
         """The formula; of a difference, what is positive first."""
@@ -106,7 +104,7 @@ def read(
     source = text.replace("·", "*").replace("^", "**").replace(_SLOPE, _READ_AS)
     try:
         return _walk(ast.parse(source, mode="eval").body, names or {}, functions or {})
-    except (SyntaxError, TypeError, ZeroDivisionError) as error:
+    except (SyntaxError, TypeError, ValueError, ArithmeticError) as error:
         raise BadComposition(
             f"cannot read the formula '{text}': expected names, numbers, + - · / ^, brackets and "
             "calls such as log(x), or one comparison a < b"

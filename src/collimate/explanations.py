@@ -13,7 +13,8 @@ from collimate import methods
 from collimate._checks import BadComposition
 from collimate._formula import Expression, constant, identifiers, name, read, rounded
 from collimate.axes import Margin
-from collimate.compose import Method, Summand
+from collimate.axes import Method as AnyMethod
+from collimate.compose import Method, Objective, Summand
 
 SYMBOLS: Mapping[str, str] = {
     "u": "log-ratio of the whole answer, log policy - log reference, nats",
@@ -72,7 +73,7 @@ class Explanation:
     trl: str
 
 
-def explain(method: Method, /) -> str:
+def explain(method: AnyMethod | Objective, /) -> str:
     """A page of text about a method: five choices, its loss with its numbers, symbols, needs.
 
     The loss is that of ordinary numbers: where a part goes on by its tangent (some beyond 60 nats,
@@ -98,19 +99,21 @@ def explain(method: Method, /) -> str:
     return page(explanation(method))
 
 
-def explanation(method: Method, /) -> Explanation:
+def explanation(method: AnyMethod | Objective, /) -> Explanation:
     """What `explain` prints, as a record. Errors: as `explain`."""
     if not isinstance(method, Method):
         raise BadComposition(
-            f"'{getattr(method, 'name', method)}' is not made of five choices, so there are none to "
-            "write out: explain takes a preset or a collimate.Method; of an objective, its parts' "
-            "methods one by one"
+            f"'{method.name}' is not made of five choices, so there is no formula to write out: a "
+            "function's is its own code, and of an objective each part's method is explained by "
+            "itself; give a preset or a collimate.Method"
         )
     formula, needs = str(_whole(method)), method.needs
-    columns = tuple(x for x in identifiers(formula) if x not in PLAIN and _stem(x) is None)
+    others = [x for x in identifiers(formula) if x not in PLAIN and _stem(x) is None]
+    unwritten = [x for x in others if x in _unwritten(method)]
+    columns = tuple(x for x in others if x not in unwritten)
     title, trl = _preset_says(method.name)
-    first, *others = method.summands
-    further = {x.name: f"{_summand(method, x)}, h = {_h(method, x.margin)}" for x in others}
+    first, *more = method.summands
+    further = {x.name: f"{_summand(method, x)}, h = {_h(method, x.margin)}" for x in more}
     return Explanation(
         method=method.name,
         title=title,
@@ -126,7 +129,11 @@ def explanation(method: Method, /) -> Explanation:
         summands={first.name: _summand(method, first), **further},
         factor="" if method.factor is None else str(_factor(method)),
         formula=formula,
-        symbols={**_symbols(formula), **{c: f"the data's column `{c}`" for c in columns}},
+        symbols={
+            **_symbols(formula),
+            **{column: f"the data's column `{column}`" for column in columns},
+            **dict.fromkeys(unwritten, "a part of your own, whose `formula` is empty"),
+        },
         unit=UNITS.get(needs.view, "unit"),
         data=needs.view,
         columns=columns,
@@ -161,7 +168,7 @@ def page(found: Explanation, /, width: int = 100) -> str:
     }
     return "\n".join(
         [
-            f"{found.method}: {found.title}" if found.title else found.method,
+            *_wrapped(": ".join(filter(None, [found.method, found.title])), "", " " * 4, width),
             *_rows({"source": found.source or "none"}, width, pad=len("distribution")),
             *("", *_rows(choices, width)),
             *("", f"loss of a {found.unit}"),
@@ -247,6 +254,15 @@ def _formula(part: Any, otherwise: str) -> str:
     return getattr(part, "formula", "") or otherwise
 
 
+def _unwritten(method: Method) -> set[str]:
+    """The names that stand for parts without a formula."""
+    parts = [("beta", method.tradeoff), ("factor", method.factor), ("f'", method.divergence)]
+    for summand in method.summands:
+        parts += [(_word(part.name), part) for part in (summand.margin, summand.loss)]
+        parts += [("target", getattr(summand.margin, "target_of", None))]
+    return {name for name, part in parts if part and not getattr(part, "formula", "")}
+
+
 def _word(part: str) -> str:
     """`bent_log_prob_gap(0.25)` without its numbers, as a name in a formula."""
     return re.sub(r"\W.*", "", part) or "own"
@@ -279,7 +295,7 @@ def _preset_says(method: str) -> tuple[str, str]:
 
 def _rows(rows: Mapping[str, str], width: int, *, indent: str = "", pad: int = 0) -> list[str]:
     """`head  text` lines, the texts one below another."""
-    pad = max(pad, *map(len, rows)) + 2
+    pad = max([pad, *map(len, rows)]) + 2
     return [
         line
         for head, text in rows.items()

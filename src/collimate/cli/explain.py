@@ -28,20 +28,11 @@ def command(
 
     collimate explain cdpo --beta 0.2 --param label_smoothing=0.05
     """
-    from collimate._checks import BadConfig
     from collimate.cli._method import preset, resolve
-    from collimate.compose import Method
     from collimate.explanations import explanation, page
 
     given = named(param, beta)
-    method = resolve(name, given)
-    if not isinstance(method, Method):
-        raise BadConfig(
-            f"'{name}' is no composition of five choices, so there is no formula to write out: a "
-            "function's is its own code, and an objective is explained part by part; make it a "
-            "collimate.Method, or name a preset"
-        )
-    found = explanation(method)
+    found = explanation(resolve(name, given))
     values = given if ".py" in name else _with_defaults(preset(name), given)
     if json:
         write_json({**asdict(found), "parameters": values})
