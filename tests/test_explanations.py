@@ -28,7 +28,7 @@ def another(parameter):
     default = parameter.default
     if isinstance(default, FDivergence):
         return divergences.jensen_shannon
-    return default + 1 if type(default) is int else 0.9 * default
+    return default + 1 if type(default) is int else 0.912345678 * default
 
 
 def parameters(name):
