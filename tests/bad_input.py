@@ -380,6 +380,21 @@ PLACES = [
     bad("config with a bad value", _config("warmup = 2.0\n"), "warmup", "got 2.0"),
 ]  # fmt: skip
 
+LOSS = "def loss(view): return view.policy_chosen - view.policy_rejected\n"
+OBJECTIVE = """
+from collimate import Objective, methods
+from collimate.compose import Part
+
+part = Part(source=methods.dpo().distribution, method=methods.dpo())
+both = Objective(name="both", parts=(part, part))
+"""
+UNREADABLE = """
+from dataclasses import replace
+from collimate import losses, methods
+
+mine = replace(methods.dpo(), loss=replace(losses.hinge, formula="max(0; z)"))
+"""
+
 OTHERS = [
     bad("no such command", lambda place: ["trian"], "did you mean 'train'?"),
     bad("report on no run", lambda place: ["report", place.tiny], "no run.json"),
@@ -411,6 +426,22 @@ OTHERS = [
         "nan"),
     bad("cache gc to a word", lambda place: ["cache", "gc", "--max-gb", "half"], "--max-gb",
         "half"),
+    bad("explain unknown", lambda place: ["explain", "dpoo"], "did you mean 'dpo'?"),
+    bad("explain without a name", lambda place: ["explain"], "NAME"),
+    bad("explain with beta 0", lambda place: ["explain", "ipo", "--beta", 0], "beta", "above 0"),
+    bad("explain with beta twice",
+        lambda place: ["explain", "ipo", "--beta", 1, "--param", "beta=2"], "keep one"),
+    bad("explain with an unknown parameter",
+        lambda place: ["explain", "ipo", "--param", "bta=1"], "'bta'", "did you mean 'beta'?"),
+    bad("explain a plain function",
+        lambda place: ["explain", f"{place.write('own.py', LOSS)}:loss"],
+        "'loss'", "not made of five choices", "its own code"),
+    bad("explain an objective",
+        lambda place: ["explain", f"{place.write('own.py', OBJECTIVE)}:both"],
+        "'both'", "not made of five choices", "each part's method"),
+    bad("explain a formula that is none",
+        lambda place: ["explain", f"{place.write('own.py', UNREADABLE)}:mine"],
+        "cannot read the formula 'max(0; z)'", "calls such as log(x)"),
     bad("cite unknown", lambda place: ["cite", "dpoo"], "did you mean 'dpo'?"),
     bad("score without a model", lambda place: ["score", "--data", "x"], "--model"),
     bad("score over a file",
@@ -468,7 +499,8 @@ FLAGS = [
             "cache gc": ("--dry-run", "--json"),
             "cache verify": ("--delete", "--json"),
             "report": ("--json",),
-            "methods": ("--json",),
+            "methods": ("--json", "--wide"),
+            "explain": ("--json",),
             "cite": ("--json",),
             "export": ("--merge", "--json"),
             "demo": ("--progress", "--json"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
     from collimate._types import PairLogProbs
     from collimate.citations import cite
     from collimate.compose import Method, Objective
+    from collimate.explanations import explain
     from collimate.jobs.check import check
     from collimate.jobs.demo import demo
     from collimate.jobs.export import export
@@ -44,6 +45,7 @@ _LAZY = {
     "Method": "collimate.compose",
     "Objective": "collimate.compose",
     "cite": "collimate.citations",
+    "explain": "collimate.explanations",
     "PairLogProbs": "collimate._types",
     "CollimateError": "collimate._checks",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "demo",
     "distributions",
     "divergences",
+    "explain",
     "export",
     "lab",
     "losses",

@@ -4,11 +4,13 @@ Every method is five choices: distribution (`Source`), divergence (`Divergence`)
 (`Margin`), loss (`Loss`), trade-off (`TradeOff`). `Method` is what the engine runs; it sees no
 more of a method than is written here. `Signal` is a number per answer token that a method may
 ask the engine's head for.
+
+A part may have a `formula`, itself as text: what `collimate.explain` puts together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -70,6 +72,22 @@ class Needs:
     gold: bool = False
     readout: Literal["tokens", "scalar", "hidden"] = "tokens"
     couples: Literal["example", "batch"] = "example"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerUnit:
+    """One number per unit of a view, and the formula of it as text: a target, or a factor.
+
+    value: view -> [unit]. formula: in the symbols that `collimate.explain` names, and in the names
+    of the data's columns.
+    """
+
+    value: Callable[[Any], Tensor]
+    formula: str
+
+    def __call__(self, view: Any, /) -> Float[Tensor, " unit"]:
+        """The number of each unit."""
+        return self.value(view)
 
 
 class Term(NamedTuple):

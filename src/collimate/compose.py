@@ -36,11 +36,12 @@ from collimate.lab import World
 class Factor:
     """What each unit's losses are multiplied by, without gradient.
 
-    value: (view, state of the trade-off) -> factor [unit]. signals: that it reads. couples: "batch"
-    if it depends on the step's other units.
+    value: (view, state of the trade-off) -> factor [unit]. formula: it as text. signals: that it
+    reads. couples: "batch" if it depends on the step's other units.
     """
 
     value: Callable[[Any, State], Tensor]
+    formula: str = ""
     signals: tuple[Signal, ...] = ()
     couples: Literal["example", "batch"] = "example"
 

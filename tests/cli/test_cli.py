@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 
 from collimate import methods
 from collimate.cli.main import COMMANDS
+from collimate.explanations import explanation
 from tests.cli.conftest import Collimate, train_arguments
 from tests.cli.tiny import CHATML, pairs, save_tiny, write_rows
 
@@ -82,7 +85,7 @@ def test_what_only_tells_imports_nothing_heavy(line: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# methods, cite
+# methods, explain, cite
 
 
 def test_methods_lists_each_preset_with_five_choices_and_its_source(collimate: Collimate) -> None:
@@ -90,16 +93,112 @@ def test_methods_lists_each_preset_with_five_choices_and_its_source(collimate: C
     entries = {entry["name"]: entry for entry in json.loads(done.out)}
     assert list(entries) == methods.__all__
     choices = ("distribution", "divergence", "margin", "loss", "tradeoff", "source", "summary")
-    assert all(entry[choice] for entry in entries.values() for choice in choices)
+    needs = ("formula", "data", "legal_divergences")
+    assert all(entry[choice] for entry in entries.values() for choice in (*choices, *needs))
     assert entries["cdpo"]["parameters"] == {"beta": 0.1, "label_smoothing": 0.1}
     assert entries["f_dpo"]["parameters"]["divergence"] == "reverse_kl"
     assert entries["ipo"]["loss"] == "squared(0.1)"
+    assert entries["ipo"]["formula"] == "(u_w - u_l - 5)^2"
+    assert entries["nca_pair"]["also"] == ["chosen_noise", "rejected_noise"]
+    assert (entries["odpo"]["columns"], entries["dpo"]["columns"]) == (["margin"], [])
+    assert (entries["aot"]["whole_step"], entries["dpo"]["whole_step"]) == (True, False)
+    assert (entries["simpo"]["reference"], entries["dpo"]["reference"]) == (False, True)
+    assert entries["dpo"]["legal_divergences"] == "any f-divergence with f'(0+) = -inf"
+    assert entries["simpo"]["legal_divergences"] == "none read"
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Cells by the method's name; two spaces part them."""
+    cells = [re.split(r" {2,}", line) for line in table.splitlines()[1:-2]]
+    return {row[0].partition("(")[0]: row for row in cells}
 
 
 def test_methods_is_a_table_for_people(collimate: Collimate) -> None:
     table = collimate("methods").out
-    assert all(name in table for name in methods.__all__)
-    assert max(map(len, table.splitlines())) <= 120
+    assert max(map(len, table.splitlines())) <= 100
+    found = rows(table)
+    assert list(found) == methods.__all__
+    assert found["odpo"] == [
+        "odpo(beta, alpha)",
+        "pairs, margin",
+        "yes",
+        "logistic of log_ratio_gap",
+    ]
+    assert found["aot"][1:3] == ["pairs, step", "yes"]
+    assert found["cpo"][1:] == ["pairs", "no", "logistic of log_prob_gap + 1 more"]
+
+
+def test_a_table_too_wide_is_cut_where_it_ends(
+    collimate: Collimate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collimate.cli.methods.WIDTH", 60)
+    table = collimate("methods").out.splitlines()[:-2]
+    assert max(map(len, table)) == 60
+    assert any(line.endswith("…") for line in table)
+
+
+def test_methods_wide_has_every_column(collimate: Collimate) -> None:
+    found = rows(collimate("methods", "--wide").out)
+    assert list(found) == methods.__all__
+    assert {len(row) for row in found.values()} == {11}
+    assert found["rpo_sft"] == [
+        *("rpo_sft(beta=0.05, eta=0.005)", "offline_pairs", "reverse_kl", "log_ratio_gap"),
+        *("logistic", "fixed(0.05)", "nll", "pairs", "yes"),
+        *("any f-divergence with f'(0+) = -inf", "liu:24b"),
+    ]
+
+
+def test_methods_answers_within_two_seconds() -> None:
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "collimate", "methods", "--json"], check=True,
+                          capture_output=True)  # fmt: skip
+    assert time.perf_counter() - began < 2
+    assert len(json.loads(done.stdout)) == len(methods.__all__)
+
+
+@pytest.mark.parametrize("name", methods.__all__)
+def test_explain_has_the_users_numbers_of_every_preset(name: str, collimate: Collimate) -> None:
+    defaults = {k: p.default for k, p in signature(getattr(methods, name)).parameters.items()}
+    numbers = {
+        k: v + 1 if type(v) is int else 0.9 * v for k, v in defaults.items() if k != "divergence"
+    }
+    given = [flag for key, value in numbers.items() for flag in ("--param", f"{key}={value}")]
+    done = collimate("explain", name, *given)
+    assert (done.code, done.err) == (0, "")
+    head = done.out.partition(":")[0]
+    assert head.startswith(f"{name}(")
+    assert all(f"{key}={value}" in head for key, value in numbers.items())
+    found = json.loads(collimate("explain", name, *given, "--json").out)
+    assert found["method"] == name
+    assert {key: found["parameters"][key] for key in numbers} == numbers
+    assert " ".join(f"= {found['formula']}".split()) in " ".join(done.out.split())
+    preset = getattr(methods, name)(**numbers)
+    assert found["formula"] == explanation(preset).formula
+
+
+def test_explain_by_hand(collimate: Collimate) -> None:
+    page = collimate("explain", "ipo", "--beta", 0.2).out
+    assert "\n  (z/0.2)^2, z = 0.2·h - 0.5\n  = (u_w - u_l - 2.5)^2\n" in page
+    assert "\n  u_w, u_l  log-ratio of the whole answer" in page
+    page = collimate("explain", "f_dpo", "--param", "divergence=forward_kl").out
+    assert page.startswith("f_dpo(beta=0.1, divergence=forward_kl): ")
+    assert "= -log(s(0.1·(1/t_l - 1/t_w)))\n" in page
+
+
+def test_explain_ones_own_method(collimate: Collimate, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from collimate import methods\n\ndef made(beta=0.1):\n    return methods.ipo(beta)\n"
+    )
+    page = collimate("explain", "own.py:made", "--beta", 0.5).out
+    assert page.startswith("ipo(beta=0.5): ")
+    assert "= (u_w - u_l - 1)^2\n" in page
+
+
+def test_explain_keeps_to_the_terminal(
+    collimate: Collimate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    assert max(map(len, collimate("explain", "aot").out.splitlines())) <= 70
 
 
 @pytest.mark.parametrize("name", methods.__all__)

@@ -31,6 +31,19 @@ OPTIONS: Mapping[str, tuple[Any, Any]] = {
 }
 """Flags that several commands take: type and description by name."""
 
+PARAMETERS: Mapping[str, tuple[Any, Any]] = {
+    "beta": (str, typer.Option("--beta", metavar="NUMBER", help="short for --param beta=NUMBER")),
+    "param": (
+        list[str],
+        typer.Option(
+            "--param",
+            metavar="NAME=VALUE",
+            help="of the method, such as divergence=alpha(0.5); may be repeated",
+        ),
+    ),
+}
+"""Flags of commands that take a method: its parameters."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:

@@ -58,6 +58,22 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def named(texts: Iterable[str] | None, beta: str | None) -> dict[str, Any]:
+    """A method's parameters from the flags `--param` and `--beta`.
+
+    Errors: BadConfig as `assignments`, and for a beta that is given twice.
+
+    >>> named(["lam=0.5"], "0.2")
+    {'lam': 0.5, 'beta': 0.2}
+    """
+    found = assignments(texts or ())
+    if beta is None:
+        return found
+    if "beta" in found:
+        raise BadConfig("--beta and --param beta=... are both given: keep one")
+    return {**found, "beta": literal(beta)}
+
+
 def bind(
     where: str, function: Callable[..., Any], given: Mapping[str, Any], *, skip: int = 0
 ) -> dict[str, Any]:

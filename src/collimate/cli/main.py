@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "cache": ("cache", "Cached reference log-probs: ls, gc, verify."),
     "report": ("report", "Write a run's report.html again."),
     "methods": ("methods", "List the methods and what they are made of."),
+    "explain": ("explain", "Write out a method's loss with its numbers."),
     "cite": ("cite", "Print the BibTeX entries of a method."),
     "export": ("export", "A run's model as a plain transformers folder."),
     "demo": ("demo", "Align a tiny model and compare it with the exact optimum."),

@@ -8,11 +8,11 @@ from typing import Any
 
 import typer
 
-from collimate._checks import BadConfig, require_extra
-from collimate.cli._config import OPTIONS, PLACES, Config, read_config
+from collimate._checks import require_extra
+from collimate.cli._config import OPTIONS, PARAMETERS, PLACES, Config, read_config
 from collimate.cli._output import write, write_json
 from collimate.cli._settings import flags, require, settings, signature
-from collimate.cli._values import assignments, literal
+from collimate.cli._values import named
 
 PACKAGES = ("transformers", "tokenizers", "accelerate", "peft", "safetensors", "rich", "psutil")
 REPORT_PACKAGES = ("jinja2", "plotly")
@@ -24,15 +24,7 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
         str,
         typer.Option("--method", metavar="NAME", help="preset, or FILE.py:NAME [default: dpo]"),
     ),
-    "beta": (str, typer.Option("--beta", metavar="NUMBER", help="short for --param beta=NUMBER")),
-    "param": (
-        list[str],
-        typer.Option(
-            "--param",
-            metavar="NAME=VALUE",
-            help="of the method, such as divergence=alpha(0.5); may be repeated",
-        ),
-    ),
+    **PARAMETERS,
     "evaluation": (str, typer.Option("--evaluation", metavar="FILE", help="held-out pairs")),
     "reference": (
         str,
@@ -97,13 +89,7 @@ def _method(config: Config, given: Mapping[str, Any]) -> tuple[str, dict[str, An
     """Name and parameters: the file's, unless a flag names another method; flags win."""
     name = given["method"] or config.method or "dpo"
     parameters = dict(config.parameters) if name == (config.method or "dpo") else {}
-    texts = list(given["param"] or [])
-    named = assignments(texts)
-    if given["beta"] is not None:
-        if "beta" in named:
-            raise BadConfig("--beta and --param beta=... are both given: keep one")
-        named["beta"] = literal(given["beta"])
-    return name, {**parameters, **named}
+    return name, {**parameters, **named(given["param"], given["beta"])}
 
 
 command.__signature__ = signature(_OPTIONS)  # pyright: ignore[reportFunctionMemberAccess]

@@ -89,4 +89,5 @@ def alpha(a: float) -> FDivergence:
         slope_at_infinity=1 / a if a > 0 else math.inf,
         inverse_below_slope=partial(_inverse_below, a=a) if a > 0 else None,
         source="wang:24 table 1",
+        formula=f"(1 - t^{-a})/{a}" if a else "log(t)",
     )

@@ -25,7 +25,12 @@ def _exact(
     return torch.where(small, near, direct).to(log_p.dtype)
 
 
-cauchy_schwarz = PlainDivergence(name="cauchy_schwarz", exact=_exact, source="jenssen:06")
+cauchy_schwarz = PlainDivergence(
+    name="cauchy_schwarz",
+    exact=_exact,
+    source="jenssen:06",
+    formula="log(sum(p^2))/2 + log(sum(q^2))/2 - log(sum(p·q))",
+)
 """½ log Σ p² + ½ log Σ q² - log Σ p·q: minus the log of the cosine between p and q, in nats.
 
 Range [0, inf], symmetric. Some papers double it. Not an f-divergence: merging outcomes may raise it.

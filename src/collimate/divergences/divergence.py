@@ -13,8 +13,10 @@ class PlainDivergence:
     """D(p‖q) as a whole: no f, so no margin can read it and no optimum follows from it.
 
     exact: (log p, log q) -> D in nats over the last dimension. source: keys into the bibliography.
+    formula: D as text, in p and q.
     """
 
     name: str
     exact: Callable[[Tensor, Tensor], Tensor]
     source: str
+    formula: str = ""

@@ -20,7 +20,7 @@ class FDivergence:
     f_prime: u -> f'(e^u). log_f_prime_inverse: s -> u with f'(e^u) = s, +inf from
     `slope_at_infinity` on, -inf up to `slope_at_zero`. inverse_below_slope: gap -> u with
     f'(e^u) = slope_at_infinity - gap, exact for gaps far below rounding; None if that slope is
-    infinite. All are elementwise.
+    infinite. All are elementwise. formula: f'(t) as text, t = e^u = p/q.
 
     Errors: ValueError at construction if f_prime is not the derivative of f, or
     log_f_prime_inverse not its inverse: a wrong part cannot be imported.
@@ -38,6 +38,7 @@ class FDivergence:
     slope_at_infinity: float
     source: str
     inverse_below_slope: Elementwise | None = None
+    formula: str = ""
 
     def __post_init__(self) -> None:
         u = torch.tensor([-1.5, -0.3, 0.0, 0.7, 2.0], dtype=torch.float64, requires_grad=True)
@@ -82,4 +83,5 @@ def scaled(divergence: FDivergence, by: float, *, name: str, source: str) -> FDi
         slope_at_infinity=by * divergence.slope_at_infinity,
         inverse_below_slope=None if below is None else lambda gap: below(gap / by),
         source=source,
+        formula=f"{by}·({divergence.formula})" if divergence.formula else "",
     )

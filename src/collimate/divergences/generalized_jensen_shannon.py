@@ -13,6 +13,7 @@ from torch import Tensor
 from collimate._checks import within_closed
 from collimate._numerics import log1mexp, log_mix_with_one
 from collimate.divergences.f_divergence import FDivergence
+from collimate.divergences.kullback_leibler import forward_kl, reverse_kl
 from collimate.divergences.skewed_jensen_shannon import skewed_jensen_shannon
 
 
@@ -51,13 +52,15 @@ def generalized_jensen_shannon(b: float) -> FDivergence:
     """
     within_closed("b", b, 0.0, 1.0)
     name = f"generalized_jensen_shannon({b:g})"
-    skewed = replace(skewed_jensen_shannon(b, b), name=name, source="agarwal:24")
     if b in (0, 1):
-        return skewed
+        return replace(reverse_kl if b else forward_kl, name=name, source="agarwal:24")
     return replace(
-        skewed,
+        skewed_jensen_shannon(b, b),
+        name=name,
+        source="agarwal:24",
         f_prime=partial(_f_prime, b=b),
         log_f_prime_inverse=partial(_inverse, b=b),
         slope_at_infinity=-math.log1p(-b) / b,
         inverse_below_slope=partial(_inverse_below, b=b),
+        formula=f"-log(1 - {b} + {b}/t)/{b}",
     )

@@ -42,6 +42,7 @@ jeffreys = FDivergence(
     slope_at_zero=-math.inf,
     slope_at_infinity=math.inf,
     source="jeffreys:46",
+    formula="log(t) + 1 - 1/t",
 )
 """KL(p‖q) + KL(q‖p) = Σ (p - q)·u: f(t) = (t - 1)·log t, f' = u + 1 - e^-u, f''(1) = 2.
 

@@ -42,6 +42,7 @@ reverse_kl = FDivergence(
     slope_at_zero=-math.inf,
     slope_at_infinity=math.inf,
     source="kullback:51",
+    formula="log(t)",
 )
 """KL(p‖q) = Σ p·(log p - log q) in nats: f(t) = t log t - t + 1, f' = u, f''(1) = 1.
 
@@ -57,6 +58,7 @@ forward_kl = FDivergence(
     slope_at_infinity=1.0,
     inverse_below_slope=_forward_inverse_below,
     source="kullback:51",
+    formula="1 - 1/t",
 )
 """KL(q‖p) = Σ q·(log q - log p) in nats: f(t) = -log t + t - 1, f' = 1 - e^-u, f''(1) = 1.
 

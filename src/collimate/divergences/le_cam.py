@@ -44,6 +44,7 @@ le_cam = FDivergence(
     slope_at_infinity=0.5,
     inverse_below_slope=_inverse_below,
     source="lecam:86",
+    formula="1/2 - 2/(t + 1)^2",
 )
 """½ Σ (p - q)²/(p + q): f(t) = (t - 1)²/(2(t + 1)), f' = ½ - 2/(t + 1)², f''(1) = ½.
 

@@ -38,6 +38,7 @@ chi_squared_kl = FDivergence(
     slope_at_zero=-math.inf,
     slope_at_infinity=math.inf,
     source="huang:25",
+    formula="t - 1 + log(t)",
 )
 """½ Σ (p - q)²/q + KL(p‖q): f(t) = ½(t - 1)² + t·log t - t + 1, f' = t - 1 + u, f''(1) = 2.
 

@@ -52,6 +52,10 @@ def renyi(order: float) -> PlainDivergence:
     positive("order", order)
     name = f"renyi({order:g})"
     if order == 1:
-        return PlainDivergence(name=name, exact=reverse_kl.exact, source="renyi:61")
+        formula = "sum(p·log(p/q))"
+        return PlainDivergence(
+            name=name, exact=reverse_kl.exact, source="renyi:61", formula=formula
+        )
     exact = partial(_exact, order=order, near=alpha(1 - order))
-    return PlainDivergence(name=name, exact=exact, source="renyi:61")
+    formula = f"log(sum(p^{order}·q^(1 - {order})))/({order} - 1)"
+    return PlainDivergence(name=name, exact=exact, source="renyi:61", formula=formula)

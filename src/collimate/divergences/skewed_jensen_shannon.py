@@ -129,6 +129,7 @@ def _skewed(name: str, w: float, a: float) -> FDivergence:
     if a in (0, 1):
         return replace(reverse_kl if a else forward_kl, name=name, source="ko:24; lin:91")
     slope_at_zero, slope_at_infinity = _slopes(w, a)
+    mixture = f"({a} + (1 - {a})·t)"  # m/q
     return FDivergence(
         name=name,
         perspective=partial(_perspective, w=w, a=a),
@@ -138,4 +139,8 @@ def _skewed(name: str, w: float, a: float) -> FDivergence:
         slope_at_infinity=slope_at_infinity,
         inverse_below_slope=partial(_inverse_below, w=w, a=a),
         source="ko:24; lin:91",
+        formula=(
+            f"({w}·(1 - {a})·(1 - 1/{mixture})"
+            f" + (1 - {w})·(log(t/{mixture}) - {a}·(1 - 1/{mixture})))/{_scale(w, a)}"
+        ),
     )

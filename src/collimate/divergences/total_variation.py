@@ -15,7 +15,9 @@ def _exact(
     return absolute_difference(log_p, log_q).sum(-1) / 2
 
 
-total_variation = PlainDivergence(name="total_variation", exact=_exact, source="levin:09")
+total_variation = PlainDivergence(
+    name="total_variation", exact=_exact, source="levin:09", formula="sum(abs(p - q))/2"
+)
 """½ Σ |p - q|: the largest difference of an event's probability.
 
 Range [0, 1], symmetric, a metric. Its f has a kink at p = q, where the gradient is 0. Source:

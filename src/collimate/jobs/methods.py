@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ FILE = Path(__file__).with_name("methods.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One preset: its five choices by name at the default parameters, its source, one line of words.
+    """One preset: its five choices by name at the default parameters, what it needs, its source.
 
-    parameters: name -> default, a part of an axis by its name.
+    parameters: name -> default, a part of an axis by its name. also: names of the losses that are
+    added. formula: the loss at the default parameters. data, columns, whole_step, reference,
+    legal_divergences: see `collimate.explanations.Explanation`. summary: one line of words.
     """
 
     name: str
@@ -29,18 +31,34 @@ class Entry:
     margin: str
     loss: str
     tradeoff: str
+    also: Sequence[str]
+    formula: str
+    data: str
+    columns: Sequence[str]
+    whole_step: bool
+    reference: bool
+    legal_divergences: str
     source: str
     summary: str
 
     @property
     def signature(self) -> str:
-        """As one would call it.
+        """As one would call it, with the defaults.
 
         >>> [entry.signature for entry in catalogue() if entry.name == "dpo"]
         ['dpo(beta=0.1)']
         """
         given = ", ".join(f"{name}={_short(value)}" for name, value in self.parameters.items())
         return f"{self.name}({given})"
+
+    @property
+    def call(self) -> str:
+        """Its name and those of its parameters.
+
+        >>> [entry.call for entry in catalogue() if entry.name == "cdpo"]
+        ['cdpo(beta, label_smoothing)']
+        """
+        return f"{self.name}({', '.join(self.parameters)})"
 
     def to_json(self) -> dict[str, Any]:
         """Every field by name."""
@@ -66,7 +84,10 @@ def computed_catalogue() -> tuple[Entry, ...]:
 
 
 def _entry(name: str, preset: Callable[..., Method]) -> Entry:
+    from collimate.explanations import explanation
+
     method = preset()
+    found = explanation(method)
     parameters = inspect.signature(preset).parameters
     return Entry(
         name=name,
@@ -76,6 +97,13 @@ def _entry(name: str, preset: Callable[..., Method]) -> Entry:
         margin=method.margin.name,
         loss=method.loss.name,
         tradeoff=method.tradeoff.name,
+        also=[summand.name for summand in method.also],
+        formula=found.formula,
+        data=found.data,
+        columns=list(found.columns),
+        whole_step=found.whole_step,
+        reference=found.reference,
+        legal_divergences=found.legal_divergences,
         source=method.source,
         summary=(inspect.getdoc(preset) or "").partition("\n")[0],
     )

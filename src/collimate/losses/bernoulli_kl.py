@@ -35,4 +35,5 @@ def bernoulli_kl(label_smoothing: float = 1e-3) -> Loss:
         name=f"bernoulli_kl({label_smoothing:g})",
         value=partial(_kl, label_smoothing=label_smoothing),
         source="ji:24",
+        formula=f"s(z)·log(s(z)/(1 - {label_smoothing})) + s(-z)·log(s(-z)/{label_smoothing})",
     )

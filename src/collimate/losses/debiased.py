@@ -34,4 +34,5 @@ def debiased_logistic(flip_rate: float) -> Loss:
         name=f"debiased_logistic({flip_rate:g})",
         value=partial(_debiased, flip_rate=flip_rate),
         source="chowdhury:24",
+        formula=(f"((1 - {flip_rate})·-log(s(z)) - {flip_rate}·-log(s(-z)))/(1 - 2·{flip_rate})"),
     )

@@ -33,4 +33,9 @@ def discopop_loss(tau: float = 0.05) -> Loss:
     """
     if positive("tau", tau) >= 1:
         raise BadConfig(f"tau must be below 1, or e^-z grows without bound, got {tau:g}")
-    return Loss(name=f"discopop({tau:g})", value=partial(_mixed, tau=tau), source="lu:24 sec. 4")
+    return Loss(
+        name=f"discopop({tau:g})",
+        value=partial(_mixed, tau=tau),
+        source="lu:24 sec. 4",
+        formula=f"s(-z/{tau})·-log(s(z)) + s(z/{tau})·exp(-z)",
+    )

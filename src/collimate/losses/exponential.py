@@ -17,7 +17,9 @@ def _exponential(z: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return torch.exp(-tame) * (1 + (tame - z))
 
 
-exponential = Loss(name="exponential", value=_exponential, source="tang:24 table 1")
+exponential = Loss(
+    name="exponential", value=_exponential, source="tang:24 table 1", formula="exp(-z)"
+)
 """e^-z, AdaBoost's; beyond z < -60 continued linearly, value and slope, where float32 ends.
 
 Law: its slope is minus its value. Source: tang:24 table 1.

@@ -20,7 +20,7 @@ def _smoothed(z: Float[Tensor, "*any"], *, label_smoothing: float) -> Float[Tens
     return (1 - label_smoothing) * _logistic(z) + label_smoothing * _logistic(-z)
 
 
-logistic = Loss(name="logistic", value=_logistic, source="bradley:52")
+logistic = Loss(name="logistic", value=_logistic, source="bradley:52", formula="-log(s(z))")
 """-log sigmoid(z) = log(1 + e^-z).
 
 Law: logistic(z) - logistic(-z) = -z. Range (0, inf), log 2 at z = 0. Source: bradley:52, as the
@@ -45,4 +45,5 @@ def smoothed_logistic(label_smoothing: float) -> Loss:
         name=f"smoothed_logistic({label_smoothing:g})",
         value=partial(_smoothed, label_smoothing=label_smoothing),
         source="mitchell:23",
+        formula=f"(1 - {label_smoothing})·-log(s(z)) + {label_smoothing}·-log(s(-z))",
     )

@@ -13,12 +13,14 @@ from torch import Tensor
 class Loss:
     """What a missed margin costs: z = beta·h - target -> loss, elementwise but for rankings.
 
-    value: the function. source: keys into the bibliography.
+    value: the function. source: keys into the bibliography. formula: the function as text in z,
+    with its numbers, for `collimate explain`; s is the sigmoid.
     """
 
     name: str
     value: Callable[[Tensor], Tensor]
     source: str
+    formula: str = ""
 
     def __call__(self, z: Float[Tensor, "*any"], /) -> Float[Tensor, ...]:
         """The loss of each z, or of each row of them (`plackett_luce`)."""

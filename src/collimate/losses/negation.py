@@ -12,7 +12,7 @@ def _negated(z: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return -z
 
 
-negation = Loss(name="negation", value=_negated, source="fisher:22")
+negation = Loss(name="negation", value=_negated, source="fisher:22", formula="-z")
 """-z: with z a log-probability the negative log-likelihood, the loss of supervised fine-tuning.
 
 Source: fisher:22 (maximum likelihood).

@@ -23,7 +23,9 @@ def _plackett_luce(z: Float[Tensor, "*list rank"]) -> Float[Tensor, "*list"]:
     return torch.where(there, over - safe, 0.0).sum(-1)
 
 
-plackett_luce = Loss(name="plackett_luce", value=_plackett_luce, source="rafailov:23 app. A.3")
+plackett_luce = Loss(
+    name="plackett_luce", value=_plackett_luce, formula="ranking(z)", source="rafailov:23 app. A.3"
+)
 """Σ_k [log Σ_{j>=k} e^{z_j} - z_k] over the last dimension, best first: -log P(ranking).
 
 The one loss that reads several z: of a list, -inf where it is shorter than the longest. Of two it

@@ -13,7 +13,7 @@ def _sigmoid(z: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return torch.sigmoid(-z)
 
 
-sigmoid = Loss(name="sigmoid", value=_sigmoid, source="ethayarajh:24")
+sigmoid = Loss(name="sigmoid", value=_sigmoid, formula="s(-z)", source="ethayarajh:24")
 """1 - sigmoid(z) = 1/(1 + e^z): `negated_sigmoid` plus 1.
 
 Range (0, 1). Not convex: the pull vanishes on both sides. Source: ethayarajh:24.

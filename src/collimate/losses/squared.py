@@ -28,5 +28,8 @@ def squared(unit: float = 1.0) -> Loss:
     """
     positive("unit", unit)
     return Loss(
-        name=f"squared({unit:g})", value=partial(_squared, unit=unit), source="azar:24 eq. 17"
+        name=f"squared({unit:g})",
+        value=partial(_squared, unit=unit),
+        source="azar:24 eq. 17",
+        formula=f"(z/{unit})^2" if unit != 1 else "z^2",
     )

@@ -21,6 +21,7 @@ anchored_log_ratio_gap = Margin(
     value=_anchored,
     needs=Needs(view="pairs", reference=True),
     compares=False,
+    formula="u_w - where(u_w >= 0, u_l, -u_l)",
     source="zhang:24",
 )
 """h = u_w - c·u_l, c = 1 where u_w >= 0, else -1 (nats): no gradient through c. Source: zhang:24."""

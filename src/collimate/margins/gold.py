@@ -25,6 +25,7 @@ gold_log_prob = Margin(
     value=_gold,
     needs=Needs(view="pairs", reference=False, gold=True),
     compares=False,
+    formula="l_gold",
     source="saeidi:25",
 )
 """h = log p(y_gold), the whole answer (nats). Errors: BadComposition without one. Source: saeidi:25."""

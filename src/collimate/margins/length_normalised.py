@@ -22,6 +22,7 @@ length_normalised_log_ratio_gap = Margin(
     value=_gap,
     needs=Needs(view="pairs", reference=True),
     source="ahrabian:24",
+    formula="u_w/n_w - u_l/n_l",
 )
 """h = u_w/|y_w| - u_l/|y_l|, u the answers' log-ratios, |y| their tokens (nats per token).
 

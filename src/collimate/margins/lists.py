@@ -11,7 +11,7 @@ from torch import Tensor
 
 from collimate._checks import BadComposition, positive
 from collimate._types import ListLogProbs
-from collimate.axes import Divergence, Needs
+from collimate.axes import Divergence, Needs, PerUnit
 from collimate.margins.margin import Margin
 
 
@@ -67,6 +67,7 @@ ranked_log_ratios = Margin(
     value=_ranked,
     needs=Needs(view="lists"),
     compares=False,
+    formula="u_k",
     source="rafailov:23 app. A.3",
 )
 """h_k = u of the answer with the k-th best score, k = 1, 2, ... (nats); -inf beyond a list's end.
@@ -79,7 +80,8 @@ scored_log_ratio = Margin(
     value=_each,
     needs=Needs(view="lists"),
     compares=False,
-    target_of=_advantage,
+    target_of=PerUnit(value=_advantage, formula="score"),
+    formula="u",
     source="liu:24c",
 )
 """h = u of each answer by itself (nats), its target the answer's score. Source: liu:24c."""
@@ -99,5 +101,6 @@ def mean_over_worst_log_ratio_gap(weight: float = 1.0) -> Margin:
         value=partial(_over_worst, weight=weight),
         needs=Needs(view="lists"),
         compares=False,
+        formula=f"u_others - {weight}·u_worst",
         source="duan:24",
     )

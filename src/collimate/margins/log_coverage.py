@@ -45,4 +45,5 @@ def log_coverage(n: int) -> Margin:
         needs=Needs(view="pairs", reference=False),
         compares=False,
         source="chen:25",
+        formula=f"log(1 - (1 - exp(l_w))^{n})",
     )

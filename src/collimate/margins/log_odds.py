@@ -38,7 +38,13 @@ def _rejected(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pai
     return _log_odds(mean_log_probs(view)[1])
 
 
-log_odds_gap = Margin(name="log_odds_gap", value=_gap, needs=_ALONE, source="hong:24")
+log_odds_gap = Margin(
+    name="log_odds_gap",
+    value=_gap,
+    needs=_ALONE,
+    source="hong:24",
+    formula="l_w/n_w - log(1 - exp(l_w/n_w)) - l_l/n_l + log(1 - exp(l_l/n_l))",
+)
 """h = o_w - o_l, o = L - log(1 - e^L), L the log-prob per token: the log of the odds ratio.
 
 Above L = -1e-6 continued linearly, value and slope: an answer that is certain, L = 0, would have
@@ -52,6 +58,7 @@ chosen_log_odds = Margin(
     needs=_ALONE,
     compares=False,
     source="wang:24b",
+    formula="l_w/n_w - log(1 - exp(l_w/n_w))",
 )
 """h = o_w, the chosen answer's log-odds; see `log_odds_gap`. Source: wang:24b."""
 
@@ -61,5 +68,6 @@ rejected_log_odds = Margin(
     needs=_ALONE,
     compares=False,
     source="wang:24b",
+    formula="l_l/n_l - log(1 - exp(l_l/n_l))",
 )
 """h = o_l, the rejected answer's log-odds; see `log_odds_gap`. Source: wang:24b."""

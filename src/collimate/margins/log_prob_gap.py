@@ -31,14 +31,20 @@ def _bent_gap(view: PairLogProbs, divergence: Divergence, *, a: float) -> Float[
     return (torch.expm1(-a * rejected) - torch.expm1(-a * chosen)) / a
 
 
-log_prob_gap = Margin(name="log_prob_gap", value=_gap, needs=_ALONE, source="xu:24")
+log_prob_gap = Margin(
+    name="log_prob_gap", value=_gap, needs=_ALONE, source="xu:24", formula="l_w - l_l"
+)
 """h = log p(y_w) - log p(y_l), whole answers (nats): DPO's with a uniform reference.
 
 Law: swapping chosen and rejected flips the sign of h. Source: xu:24.
 """
 
 mean_log_prob_gap = Margin(
-    name="mean_log_prob_gap", value=_mean_gap, needs=_ALONE, source="meng:24"
+    name="mean_log_prob_gap",
+    value=_mean_gap,
+    needs=_ALONE,
+    source="meng:24",
+    formula="l_w/n_w - l_l/n_l",
 )
 """h = log p(y_w)/|y_w| - log p(y_l)/|y_l| (nats per token).
 
@@ -64,4 +70,5 @@ def bent_log_prob_gap(a: float) -> Margin:
         value=partial(_bent_gap, a=a),
         needs=_ALONE,
         source="gupta:25",
+        formula=f"(exp(-{a}·l_l/n_l) - exp(-{a}·l_w/n_w))/{a}",
     )

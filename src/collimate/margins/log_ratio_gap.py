@@ -78,6 +78,7 @@ log_ratio_gap = Margin(
     needs=Needs(view="pairs", reference=True),
     closed_form=True,
     source="rafailov:23 eq. 7; wang:24 eq. 8",
+    formula="f'(t_w) - f'(t_l)",
 )
 """h = f'(e^u_w) - f'(e^u_l), u the answers' log-ratios; for reverse KL h = u_w - u_l (nats).
 

@@ -19,9 +19,10 @@ class Margin:
     value: (view, divergence) -> h [unit] in nats. constant: the target where it is one number.
     target_of: view -> target [unit] where it depends on the data, else None.
     facts: (view, divergence) -> numbers worth logging, one per unit: booleans are counted.
-    closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf.
-    other_reading: h reads the divergence in another way. compares: h sets
-    the chosen answer against the rejected one, and is a gap of rewards.
+    closed_form: h reads f' as an implicit reward, valid only where f'(0+) = -inf. other_reading: h
+    reads the divergence in another way. compares: h sets the chosen answer against the rejected one,
+    and is a gap of rewards. formula: h as text, in the symbols that `collimate.explain` names; f' is
+    the divergence's.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Margin:
     constant: float = 0.0
     target_of: Callable[[Any], Tensor] | None = None
     facts: Callable[[Any, Any], Mapping[str, Tensor]] | None = None
+    formula: str = ""
 
     def __call__(self, view: Any, /, *, divergence: Divergence) -> Float[Tensor, "unit ..."]:
         """h of each unit (nats), or several for a loss that reads them together."""

@@ -35,4 +35,5 @@ def penalised_log_ratio_gap(lam: float) -> Margin:
         value=partial(_penalised, lam=lam),
         needs=Needs(view="pairs", reference=True),
         source="pal:24",
+        formula=f"u_w - u_l - {lam}·max(0, -u_w)",
     )

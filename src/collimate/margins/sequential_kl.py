@@ -44,5 +44,6 @@ def sequential_kl_gap(along: Signal, weight: float = 1.0, *, stopped: bool = Fal
         name=f"sequential_kl_gap({along.name}, {weight:g}{held})",
         value=partial(_gap, along=along, weight=weight, stopped=stopped),
         needs=Needs(view="pairs", reference=True, signals=(along,)),
+        formula=f"u_w - u_l - {weight}·(sum_l(d_i) - sum_w(d_i))",
         source="zeng:24",
     )

@@ -50,6 +50,7 @@ chosen_log_ratio = Margin(
     needs=_COMPARED,
     compares=False,
     source="doosterlinck:25",
+    formula="u_w",
 )
 """h = u_w, the chosen answer's log-ratio (nats): how far it has risen. Source: doosterlinck:25."""
 
@@ -59,6 +60,7 @@ rejected_log_ratio = Margin(
     needs=_COMPARED,
     compares=False,
     source="doosterlinck:25",
+    formula="u_l",
 )
 """h = u_l, the rejected answer's log-ratio (nats). Source: doosterlinck:25."""
 
@@ -67,6 +69,7 @@ chosen_shifted_log_ratio = Margin(
     value=_chosen_shifted,
     needs=_STEP,
     compares=False,
+    formula="u_w - d",
     source="jung:25",
 )
 """h = u_w - d, d = ½(mean of u_w + mean of u_l) over the step, without gradient. Source: jung:25."""
@@ -76,6 +79,7 @@ rejected_shifted_log_ratio = Margin(
     value=_rejected_shifted,
     needs=_STEP,
     compares=False,
+    formula="d - u_l",
     source="jung:25",
 )
 """h = d - u_l, d as in `chosen_shifted_log_ratio`: rises as y_l falls. Source: jung:25."""
@@ -86,6 +90,7 @@ chosen_log_prob = Margin(
     needs=_ALONE,
     compares=False,
     source="fisher:22",
+    formula="l_w",
 )
 """h = log p(y_w), the whole answer (nats): with the loss `negation` supervised fine-tuning.
 
@@ -98,6 +103,7 @@ chosen_mean_log_prob = Margin(
     needs=_ALONE,
     compares=False,
     source="fisher:22",
+    formula="l_w/n_w",
 )
 """h = log p(y_w)/|y_w| (nats per token): fine-tuning in which long answers weigh no more.
 

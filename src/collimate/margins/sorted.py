@@ -23,7 +23,13 @@ def _unpaired(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pai
     return chosen.sort().values - rejected.sort().values
 
 
-sorted_gap = Margin(name="sorted_gap", value=_paired, needs=_STEP, source="melnyk:24")
+sorted_gap = Margin(
+    name="sorted_gap",
+    value=_paired,
+    needs=_STEP,
+    source="melnyk:24",
+    formula="sort(l_w - l_l) - sort(ref_w - ref_l)",
+)
 """h_(i) = sort(log p_w - log p_l)_(i) - sort(log q_w - log q_l)_(i) over the pairs of a step (nats).
 
 The policy's gaps are to dominate the reference's in every quantile. A pair's h depends on the others:
@@ -32,7 +38,11 @@ counts for its rank among the gaps, of which only the order in the data is its o
 """
 
 sorted_log_ratio_gap = Margin(
-    name="sorted_log_ratio_gap", value=_unpaired, needs=_STEP, source="melnyk:24"
+    name="sorted_log_ratio_gap",
+    value=_unpaired,
+    needs=_STEP,
+    source="melnyk:24",
+    formula="sort(u_w) - sort(u_l)",
 )
 """h_(i) = sort(u_w)_(i) - sort(u_l)_(i) over the answers of a step, u their log-ratios (nats).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from jaxtyping import Float
@@ -10,9 +9,8 @@ from torch import Tensor
 
 from collimate._checks import BadComposition, positive
 from collimate._types import PairLogProbs
+from collimate.axes import PerUnit
 from collimate.margins._pairs import column, lengths
-
-Target = Callable[[PairLogProbs], Float[Tensor, " pair"]]
 
 
 def _of_length(view: PairLogProbs, *, a: float) -> Float[Tensor, " pair"]:
@@ -20,12 +18,13 @@ def _of_length(view: PairLogProbs, *, a: float) -> Float[Tensor, " pair"]:
     return a * (rejected - chosen)
 
 
-def length_target(a: float) -> Target:
+def length_target(a: float) -> PerUnit:
     """-a·(|y_w| - |y_l|): a chosen answer that is longer needs that much less, a > 0 per token.
 
     Errors: BadConfig for a; BadComposition without lengths. Source: park:24.
     """
-    return partial(_of_length, a=positive("alpha", a))
+    value = partial(_of_length, a=positive("alpha", a))
+    return PerUnit(value=value, formula=f"{a}·(n_l - n_w)")
 
 
 def _of_scores(view: PairLogProbs, *, a: float) -> Float[Tensor, " pair"]:
@@ -38,10 +37,11 @@ def _of_scores(view: PairLogProbs, *, a: float) -> Float[Tensor, " pair"]:
     return a * gap.log()
 
 
-def log_score_target(a: float) -> Target:
+def log_score_target(a: float) -> PerUnit:
     """a·log(R_w - R_l), the scores' gap in the column `margin`: better answers must be ahead by more.
 
     Errors: BadConfig unless a is above 0; BadComposition without the column, or at a gap of 0 or
     less. Source: amini:24.
     """
-    return partial(_of_scores, a=positive("alpha", a))
+    value = partial(_of_scores, a=positive("alpha", a))
+    return PerUnit(value=value, formula=f"{a}·log(margin)")

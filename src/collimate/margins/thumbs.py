@@ -31,6 +31,7 @@ labelled_log_ratio = Margin(
     value=_labelled,
     needs=Needs(view="thumbs"),
     compares=False,
+    formula="y·u",
     source="doosterlinck:25",
 )
 """h = y·u, y = ±1 the label, u = log policy - log reference (nats). Source: doosterlinck:25."""
@@ -40,6 +41,7 @@ reference_point_log_ratio = Margin(
     value=_from_reference_point,
     needs=Needs(view="thumbs", mismatched=True, couples="batch"),
     compares=False,
+    formula="y·(u - kl)",
     source="ethayarajh:24",
 )
 """h = y·(u - z), z = max(0, mean of u over the step's mismatched answers), without gradient (nats).
@@ -53,6 +55,7 @@ shifted_log_ratio = Margin(
     value=_shifted,
     needs=Needs(view="thumbs", couples="batch"),
     compares=False,
+    formula="y·(u - d)",
     source="jung:25",
 )
 """h = y·(u - d), d = ½(mean of u over wanted + mean over unwanted answers of the step), without gradient.

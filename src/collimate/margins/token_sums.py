@@ -82,11 +82,13 @@ def length_desensitised_log_ratio_gap(a: float) -> Margin:
     >>> length_desensitised_log_ratio_gap(0.5).name
     'length_desensitised_log_ratio_gap(0.5)'
     """
+    tokens = f"where(i < min(n_w, n_l), 1, {a})·u_i"
     return Margin(
         name=f"length_desensitised_log_ratio_gap({within_closed('alpha', a, 0.0, 1.0):g})",
         value=partial(_desensitised, a=a),
         needs=Needs(view="pairs", reference=True),
         source="liu:25",
+        formula=f"sum_w({tokens}) - sum_l({tokens})",
     )
 
 
@@ -108,4 +110,5 @@ def discounted_log_prob_gap(gamma: float, lam: float) -> Margin:
         value=partial(_discounted, gamma=gamma, lam=lam),
         needs=Needs(view="pairs", reference=False),
         source="hejna:24",
+        formula=f"sum_w({gamma}^i·l_i) - {lam}·sum_l({gamma}^i·l_i)",
     )

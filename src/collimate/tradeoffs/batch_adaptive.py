@@ -39,6 +39,11 @@ class BatchAdaptive:
         """`batch_adaptive(beta, a)`."""
         return f"batch_adaptive({self.value:g}, {self.a:g})"
 
+    @property
+    def formula(self) -> str:
+        """beta as text."""
+        return f"max({_LEAST}, {self.value}·(1 + {self.a}·(gap - gap_0)))"
+
     def init(self) -> State:
         """No gap seen yet."""
         return {"steps": 0.0, "mean": 0.0, "deviation": 0.0}

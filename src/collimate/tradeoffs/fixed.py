@@ -22,6 +22,11 @@ class Fixed:
         """`fixed(beta)`."""
         return f"fixed({self.value:g})"
 
+    @property
+    def formula(self) -> str:
+        """The constant as text."""
+        return f"{self.value}"
+
     def init(self) -> State:
         """Nothing to remember."""
         return {}

@@ -42,6 +42,9 @@ def bco(beta: float = 0.1) -> Method:
         name="bco",
         margin=margins.shifted_log_ratio,
         loss=losses.logistic,
-        factor=Factor(value=_density_ratio),
+        factor=Factor(
+            value=_density_ratio,
+            formula=f"where(y > 0, 1, min(max(density_ratio, {_LEAST}), {_MOST}))",
+        ),
         source="jung:25",
     )

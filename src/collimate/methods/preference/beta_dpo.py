@@ -35,7 +35,7 @@ def beta_dpo(
         mask = tradeoff.kept(view, state).to(view.policy_chosen.dtype)
         return mask / mask.mean()
 
-    factor = Factor(value=kept, couples="batch")
+    factor = Factor(value=kept, formula="kept", couples="batch")
     return replace(
         dpo(beta), name="beta_dpo", tradeoff=tradeoff, factor=factor, source="wu:24", optimum=None
     )

@@ -38,6 +38,6 @@ def kto(beta: float = 0.1, lam_D: float = 1.0, lam_U: float = 1.0) -> Method:
         margin=margins.reference_point_log_ratio,
         loss=losses.sigmoid,
         tradeoff=tradeoffs.fixed(beta),
-        factor=Factor(value=weight),
+        factor=Factor(value=weight, formula=f"where(y > 0, {wanted}, {unwanted})"),
         source="ethayarajh:24",
     )

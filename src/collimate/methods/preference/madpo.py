@@ -45,6 +45,7 @@ def madpo(
         spread = torch.exp(functional.logsigmoid(c * g) - functional.logsigmoid(g))
         return torch.where(g > -tau, spread, torch.ones_like(g))
 
-    return replace(
-        dpo(beta), name="madpo", factor=Factor(value=weight), source="rho:25", optimum=None
-    )
+    c = f"{c_min} + {c_max - c_min}/(1 + {c_max}·exp({lam}·(abs(margin) - {tau})))"  # k = c_max
+    formula = f"where(margin > -{tau}, s(({c})·margin)/s(margin), 1)"
+    factor = Factor(value=weight, formula=formula)
+    return replace(dpo(beta), name="madpo", factor=factor, source="rho:25", optimum=None)

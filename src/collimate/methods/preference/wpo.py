@@ -36,5 +36,6 @@ def wpo(beta: float = 0.1) -> Method:
     >>> wpo().needs.signals[0].name
     'log_collision'
     """
-    factor = Factor(value=_weight, signals=(log_collision,))
+    formula = "min(1, exp(sum_w(l_i - c_i)/n_w + sum_l(l_i - c_i)/n_l))"
+    factor = Factor(value=_weight, formula=formula, signals=(log_collision,))
     return replace(dpo(beta), name="wpo", factor=factor, source="zhou:24b", optimum=None)
