@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
         distributions,
         divergences,
         lab,
+        logic,
         losses,
         margins,
         methods,
@@ -47,7 +48,16 @@ _LAZY = {
     "PairLogProbs": "collimate._types",
     "CollimateError": "collimate._checks",
 }
-_MODULES = ("divergences", "distributions", "lab", "losses", "margins", "methods", "tradeoffs")
+_MODULES = (
+    "divergences",
+    "distributions",
+    "lab",
+    "logic",
+    "losses",
+    "margins",
+    "methods",
+    "tradeoffs",
+)
 
 __all__ = [
     "CollimateError",
@@ -62,6 +72,7 @@ __all__ = [
     "divergences",
     "export",
     "lab",
+    "logic",
     "losses",
     "margins",
     "methods",

@@ -1,6 +1,7 @@
 """The margin axis: what quantity h must exceed what target."""
 
 from collimate.margins._pairs import column as column
+from collimate.margins._pairs import lengths as lengths
 from collimate.margins.length_normalised import (
     length_normalised_log_ratio_gap as length_normalised_log_ratio_gap,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "length_desensitised_log_ratio_gap",
     "length_normalised_log_ratio_gap",
     "length_target",
+    "lengths",
     "log_coverage",
     "log_odds_gap",
     "log_prob_gap",
