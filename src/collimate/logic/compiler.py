@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Literal
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from collimate.logic.formulas import PREDICTIONS, VALUATIONS
 from collimate.logic.structures import Structure
 from collimate.margins.log_odds import LINEAR_ABOVE
 
-Weights = Literal["answers", "tokens"]
+WEIGHTS = ("answers", "tokens")
 """Whose probability weighs a proposition: the whole answer's, or the geometric mean per token."""
 
 
@@ -30,15 +30,15 @@ def compile(
     beta: float = 1.0,
     loss: Loss = losses.logistic,
     target: float = 0.0,
-    weights: Weights = "answers",
+    weights: str = "answers",
 ) -> Method:
     """loss(beta·h - target) per pair, h = log[count(T)/count(B)] (nats).
 
     count(F) = Σ over the valuations of F of Π p or 1 - p, independently; p is the probability of the
-    answer that a proposition is about (`Weights`). Above log p = -1e-6, log(1 - p) goes on by its tangent,
-    as in `margins.log_odds_gap`: an answer that is certain has infinite odds. Finite, with its gradient,
-    for finite log p <= 0. The margin is a gap of rewards (`compares`) where T and B change places when
-    the answers do.
+    answer that a proposition is about (WEIGHTS). Above log p = -1e-6, log(1 - p) goes on by its
+    tangent, as in `margins.log_odds_gap`: an answer that is certain has infinite odds. Finite, with its
+    gradient, for finite log p <= 0. The margin is a gap of rewards (`compares`) where T and B change
+    places when the answers do.
 
     With P alone, beta = 1 and the logistic loss it is the semantic loss -log count(P). IPO's loss is
     `losses.squared(beta)` with target ½.
@@ -53,8 +53,8 @@ def compile(
     >>> method.margin(view, divergence=method.divergence)
     tensor([7.])
     """
-    if weights not in ("answers", "tokens"):
-        raise BadConfig(f"weights must be 'answers' or 'tokens', got {weights!r}")
+    if weights not in WEIGHTS:
+        raise BadConfig(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     top, bottom = tables = structure.tables
     if not top or not bottom:
         raise BadComposition(
@@ -87,39 +87,47 @@ def _swapped(table: int) -> int:
 
 
 def _log_count_ratio(
-    view: PairLogProbs, divergence: Divergence, *, tables: tuple[int, int], weights: Weights
+    view: PairLogProbs, divergence: Divergence, *, tables: tuple[int, int], weights: str
 ) -> Float[Tensor, " pair"]:
-    top, bottom = (_log_count(table, PREDICTIONS, view, weights) for table in tables)
+    literals = cache(partial(_literals, view, weights=weights))
+    nothing = torch.zeros_like(view.policy_chosen)
+    top, bottom = (_log_count(table, PREDICTIONS, literals, nothing) for table in tables)
     return top - bottom
 
 
 def _log_count(
-    table: int, names: Sequence[str], view: PairLogProbs, weights: Weights
+    table: int,
+    names: Sequence[str],
+    literals: Callable[[str], tuple[Tensor, Tensor]],
+    nothing: Float[Tensor, " pair"],
 ) -> Float[Tensor, " pair"]:
     """log Σ over the valuations of a table that is not empty, by cases of the last proposition.
 
     One that does not matter drops out, and is not read: p + (1 - p) is never summed.
     """
     if not names:
-        return torch.zeros_like(view.policy_chosen)
+        return nothing
     *rest, name = names
     half = 1 << len(rest)
-    false, true = table & (1 << half) - 1, table >> half
-    if true == false:
-        return _log_count(true, rest, view, weights)
-    log_p = _log_probability(view, name, weights)
-    tame = log_p.clamp(max=LINEAR_ABOVE)
-    log_not_p = log1mexp(tame) - (log_p - tame) / torch.expm1(-tame)
-    cases = [
-        literal + _log_count(case, rest, view, weights)
-        for literal, case in ((log_p, true), (log_not_p, false))
+    cases = table >> half, table & (1 << half) - 1
+    if cases[0] == cases[1]:
+        return _log_count(cases[0], rest, literals, nothing)
+    found = [
+        literal + _log_count(case, rest, literals, nothing)
+        for literal, case in zip(literals(name), cases, strict=True)
         if case
     ]
-    return torch.logaddexp(*cases) if len(cases) == 2 else cases[0]
+    return torch.logaddexp(*found) if len(found) == 2 else found[0]
 
 
-def _log_probability(view: PairLogProbs, name: str, weights: Weights) -> Float[Tensor, " pair"]:
+def _literals(
+    view: PairLogProbs, name: str, *, weights: str
+) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+    """log p and log(1 - p) of a proposition."""
     answer = PREDICTIONS.index(name) % 2
     policy = (view.policy_chosen, view.policy_rejected)
-    log_prob = (policy if name in ("W", "L") else view.reference())[answer]
-    return log_prob / margins.lengths(view)[answer] if weights == "tokens" else log_prob
+    log_p = (policy if name in ("W", "L") else view.reference())[answer]
+    if weights == "tokens":
+        log_p = log_p / margins.lengths(view)[answer]
+    tame = log_p.clamp(max=LINEAR_ABOVE)
+    return log_p, log1mexp(tame) - (log_p - tame) / math.expm1(-LINEAR_ABOVE)

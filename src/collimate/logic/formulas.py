@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, reduce
+from dataclasses import dataclass, field
+from functools import cache, partial, reduce
 from itertools import product
 from operator import and_, or_, xor
 
@@ -25,11 +25,12 @@ _ATOMS = {
 _BINARY = {"&": and_, "^": xor, "|": or_, "->": lambda p, q: _ALL ^ p | q}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Formula:
     """One of PREDICTIONS, true or false, or an operator and its parts: `~ & ^ |` and `implies`.
 
-    `==` compares expressions; formulas mean the same if their tables are equal.
+    `==` compares expressions; formulas mean the same if their truth tables are equal, bit v of which is
+    the value at valuation v.
 
     Errors: BadConfig for an unknown atom or operator.
 
@@ -40,12 +41,27 @@ class Formula:
 
     head: str
     parts: tuple[Formula, ...] = ()
+    table: int = field(init=False, compare=False)
+    text: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         known = (_ATOMS, ("~",), _BINARY)[min(len(self.parts), 2)]
         if len(self.parts) > 2 or self.head not in known:
             hint = nearest(self.head, known)
             raise BadConfig(f"'{self.head}' is none of {', '.join(known)}{hint}")
+        tables = [part.table for part in self.parts]
+        texts = [f"({part})" if len(part.parts) == 2 else part.text for part in self.parts]
+        match self.parts:
+            case []:
+                table, text = _ATOMS[self.head], self.head
+            case [_]:
+                table, text = _ALL ^ tables[0], f"~{texts[0]}"
+            case [left, *_]:
+                if left.head == self.head != "->":  # W & L & W_q
+                    texts[0] = left.text
+                table, text = _BINARY[self.head](*tables), f" {self.head} ".join(texts)
+        object.__setattr__(self, "table", table)
+        object.__setattr__(self, "text", text)
 
     def __invert__(self) -> Formula:
         return Formula("~", (self,))
@@ -63,25 +79,15 @@ class Formula:
         """False only where this holds and the other does not."""
         return Formula("->", (self, other))
 
-    @property
-    def table(self) -> int:
-        """The truth table: bit v is the value at valuation v."""
-        inner = [part.table for part in self.parts]
-        if len(inner) == 2:
-            return _BINARY[self.head](*inner)
-        return _ALL ^ inner[0] if inner else _ATOMS[self.head]
-
     def __str__(self) -> str:
-        inner = [f"({part})" if len(part.parts) == 2 else str(part) for part in self.parts]
-        if len(inner) < 2:
-            return "".join((self.head, *inner))
-        if self.parts[0].head == self.head != "->":  # W & L & W_q
-            inner[0] = str(self.parts[0])
-        return f" {self.head} ".join(inner)
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"parse({self.text!r})"
 
 
 _PYTHON: Mapping[type[ast.operator], str] = {ast.BitAnd: "&", ast.BitXor: "^", ast.BitOr: "|"}
-_LONGEST = 300  # characters: no nesting is too deep to be evaluated
+_LONGEST = 250  # characters: no nesting is too deep to be evaluated
 
 
 def parse(text: str) -> Formula:
@@ -164,11 +170,17 @@ def _short_formulas() -> Mapping[int, Formula]:
     levels = [atoms, {_ALL ^ table: ~f for table, f in atoms.items()}]
     found.update(levels[1])
     for cost in range(2, 8):
-        new: dict[int, Formula] = {}
-        for spent in range(cost - 1):
+        level: dict[int, Formula] = {}
+        for spent in sorted(range(cost - 1), key=partial(_ease, cost)):
             for f, g in product(levels[spent].items(), levels[cost - 2 - spent].items()):
                 for operator, combined in _BINARY.items():
-                    new.setdefault(combined(f[0], g[0]), Formula(operator, (f[1], g[1])))
-        levels.append({table: formula for table, formula in new.items() if table not in found})
-        found.update(levels[cost])
+                    table = combined(f[0], g[0])
+                    if table not in found:
+                        found[table] = level[table] = Formula(operator, (f[1], g[1]))
+        levels.append(level)
     return found
+
+
+def _ease(cost: int, left: int) -> tuple[bool, int, int]:
+    """Which splits of a cost read best: two literals, then nothing negated alone, then to the left."""
+    return max(left, cost - 2 - left) > 1, left % 2, -left

@@ -16,7 +16,7 @@ from collimate._types import Batch, PairLogProbs
 from collimate.axes import Loss, Margin
 from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Summand
-from collimate.logic.compiler import Weights, compile
+from collimate.logic.compiler import WEIGHTS, compile
 from collimate.logic.formulas import PREDICTIONS, Formula, widened
 from collimate.logic.structures import Structure, of_tables
 
@@ -35,7 +35,7 @@ class Reading:
     term: str
     structure: Structure | None = None
     reason: str = ""
-    weights: Weights = "answers"
+    weights: str = "answers"
     loss: Loss | None = None
     coefficient: float | None = 1.0
     beta: float | None = None
@@ -99,8 +99,10 @@ def _reading(method: Method, summand: Summand) -> Reading:
         h, beta = -h, -beta
     reading = replace(reading, beta=beta, target=target, coefficient=times)
     base, *others = h
-    names = tuple(n for n, o in zip(PREDICTIONS, others, strict=True) if (o != base).any())
-    for weights in ("answers", "tokens"):
+    names = tuple(
+        n for n, o in zip(PREDICTIONS, others, strict=True) if (o - base).abs().max() > _CLOSE
+    )
+    for weights in WEIGHTS:
         structure = _match(base, names, weights)
         if structure is not None:
             return replace(reading, structure=structure, weights=weights)
@@ -154,7 +156,7 @@ def _pairs() -> tuple[PairLogProbs, ...]:
     )
 
 
-def _match(h: Float[Tensor, " pair"], names: tuple[str, ...], weights: Weights) -> Structure | None:
+def _match(h: Float[Tensor, " pair"], names: tuple[str, ...], weights: str) -> Structure | None:
     """The structure over `names` whose log-ratio is h: for each T, the B with log count(T) - h."""
     counts = _log_counts(names, weights)
     ordered, tables = counts[:, 0].sort()
@@ -169,7 +171,7 @@ def _match(h: Float[Tensor, " pair"], names: tuple[str, ...], weights: Weights) 
 
 
 @cache
-def _log_counts(names: tuple[str, ...], weights: Weights) -> Float[Tensor, "table pair"]:
+def _log_counts(names: tuple[str, ...], weights: str) -> Float[Tensor, "table pair"]:
     """log count(F) on the made-up pairs for every truth table F over `names`; -inf for the empty one."""
     valuations = torch.ones(1, _DRAWS, dtype=torch.float64)
     for name in names:

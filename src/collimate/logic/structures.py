@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from types import MappingProxyType
 from typing import Literal
@@ -19,8 +20,8 @@ class Structure:
     """P is preferred to ~P among the valuations of P_C; those of P_A count for both.
 
     p, p_c, p_a: formulas. The top T = (P | P_A) & P_C is what training makes likely, the bottom
-    B = (~P | P_A) & P_C what it makes unlikely: `logic.compile`. Structures are equal if T and B have
-    the same truth tables, whatever the formulas. Source: richardson:25.
+    B = (~P | P_A) & P_C what it makes unlikely: `logic.compile`. tables: their truth tables; structures
+    are equal if these are, whatever the formulas. Source: richardson:25.
 
     >>> from collimate.logic import L, W
     >>> orpo = Structure(L.implies(W), W ^ L)
@@ -31,12 +32,11 @@ class Structure:
     p: Formula
     p_c: Formula = TRUE
     p_a: Formula = FALSE
+    tables: tuple[int, int] = field(init=False)
 
-    @property
-    def tables(self) -> tuple[int, int]:
-        """The truth tables of T and B."""
+    def __post_init__(self) -> None:
         top, bottom = ((p | self.p_a) & self.p_c for p in (self.p, ~self.p))
-        return top.table, bottom.table
+        object.__setattr__(self, "tables", (top.table, bottom.table))
 
     @property
     def top(self) -> Formula:
@@ -76,7 +76,7 @@ NAMED: Mapping[str, Structure] = MappingProxyType(
         "cpo": statement("L -> W", "W | L", "W & L"),
         "cCPO": statement("L -> W", "W | L"),
         "unCPO": statement("L -> W"),
-        "dpo": statement("L & W_q -> W & L_q", "L & W_q | W & L_q", "W & L & W_q & L_q"),
+        "dpo": statement("L & W_q -> W & L_q", "W & L_q | L & W_q", "W & L & W_q & L_q"),
     }
 )
 """Structures of the literature, most with P = "if the rejected answer is valid, so is the chosen one".
@@ -134,6 +134,7 @@ def relation(a: Structure, b: Structure) -> Relation:
     return "incomparable"
 
 
+@cache
 def _count(table: int) -> int:
     """The weighted count, a polynomial of degree 1 in each odds p/(1-p), exactly, as one integer.
 
