@@ -55,6 +55,7 @@ bench: $(VENV)/.installed-demo $(TRL_PYTHON)  ## DPO speed and memory against TR
 
 catalogue: $(VENV)/.installed-dev  ## list the presets of collimate.methods anew, after one was added
 	$(BIN)/python -m collimate.jobs.methods
+	$(BIN)/python -m collimate.logic.tables docs/logic.md
 
 format: $(VENV)/.installed-dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
         distributions,
         divergences,
         lab,
+        logic,
         losses,
         margins,
         methods,
@@ -49,7 +50,16 @@ _LAZY = {
     "PairLogProbs": "collimate._types",
     "CollimateError": "collimate._checks",
 }
-_MODULES = ("divergences", "distributions", "lab", "losses", "margins", "methods", "tradeoffs")
+_MODULES = (
+    "divergences",
+    "distributions",
+    "lab",
+    "logic",
+    "losses",
+    "margins",
+    "methods",
+    "tradeoffs",
+)
 
 __all__ = [
     "CollimateError",
@@ -65,6 +75,7 @@ __all__ = [
     "explain",
     "export",
     "lab",
+    "logic",
     "losses",
     "margins",
     "methods",

@@ -302,7 +302,7 @@ def wpo(view, beta):
     w, l = of_sequences(view, likelier, lambda x: x.prod() ** (1 / len(x)))  # noqa: E741
     return torch.minimum(torch.ones_like(w), w * l) * dpo(
         view, beta
-    )  # zhou:24b, bounded as its code
+    )  # zhou:24, bounded as its code
 
 
 def tdpo(view, beta, alpha):

@@ -31,11 +31,11 @@ def wpo(beta: float = 0.1) -> Method:
     as the policy's own draws; the product is at most 1. u = log policy - log reference (nats). TRL
     (`use_weighting`) does not bound it.
 
-    Errors: BadConfig unless beta is finite and above 0. Source: zhou:24b (and its code).
+    Errors: BadConfig unless beta is finite and above 0. Source: zhou:24 (and its code).
 
     >>> wpo().needs.signals[0].name
     'log_collision'
     """
     formula = "min(1, exp(sum_w(l_i - c_i)/n_w + sum_l(l_i - c_i)/n_l))"
     factor = Factor(value=_weight, formula=formula, signals=(log_collision,))
-    return replace(dpo(beta), name="wpo", factor=factor, source="zhou:24b", optimum=None)
+    return replace(dpo(beta), name="wpo", factor=factor, source="zhou:24", optimum=None)
