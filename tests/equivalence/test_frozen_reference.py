@@ -1,0 +1,77 @@
+"""The reference as a model beside the policy: a copy that stays as it is, and costs what it must."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from collimate import methods
+from collimate._checks import BadModel
+from collimate.engine.load import add_lora
+from collimate.engine.model import LogProbModel
+from collimate.engine.runtime import Runtime
+from collimate.jobs.reference import frozen_reference
+from collimate.jobs.settings import TrainSettings
+from tests.engine.tiny import model_of
+from tests.equivalence.runs import metrics_of, policy, saved, text_pairs, train
+
+ROWS = text_pairs(24)
+
+
+def frozen_of(model: torch.nn.Module, **settings: object) -> torch.nn.Module:
+    runtime = Runtime(device="cpu", precision="fp32")
+    found = frozen_reference(
+        LogProbModel(model, shared=True),
+        None,
+        TrainSettings(**settings),
+        longest=20,
+        runtime=runtime,
+    )
+    return found.model
+
+
+def test_full_training_gets_a_copy_and_lora_the_weights_themselves() -> None:
+    model = model_of("llama")
+    copied, shared = frozen_of(model), frozen_of(model, lora_rank=2)
+    for mine, copy, same in zip(
+        model.parameters(), copied.parameters(), shared.parameters(), strict=True
+    ):
+        assert copy is not mine
+        assert torch.equal(copy, mine)
+        assert not copy.requires_grad
+        assert same is mine
+    adapted = add_lora(model, rank=2)
+    assert sum("lora" in name for name, _ in adapted.named_parameters()) > 0
+    assert not any("lora" in name for name, _ in shared.named_parameters())
+
+
+def test_of_an_adapter_that_was_given_only_what_trains_is_copied() -> None:
+    adapted = add_lora(model_of("llama"), rank=2)
+    names = dict(adapted.named_parameters())
+    for name, weight in frozen_of(adapted).named_parameters():
+        assert (weight is names[name]) == ("lora" not in name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [None, 2])
+def test_the_policy_as_passed_or_from_its_folder_is_one_reference(
+    rank: int | None, tmp_path: Path
+) -> None:
+    folder = saved(tmp_path / "model")
+    given = {"data": ROWS, "evaluation": ROWS[:6], "method": methods.tdpo1(0.5), "lora_rank": rank}
+    own = train(tmp_path / "own", model=str(folder), **given)
+    named = train(tmp_path / "named", model=str(folder), reference=str(folder), **given)
+    assert metrics_of(own) == metrics_of(named)
+    first, *_, last = metrics_of(own)
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)  # no KL to itself
+    assert last["loss"] < first["loss"]
+    assert (own.record["sizes"].get("reference", 0) > 0) == (rank is None)
+
+
+def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    other = policy(vocab_size=100)
+    with pytest.raises(BadModel, match=r"answers over \d+ tokens, the reference over 100"):
+        train(tmp_path / "run", data=ROWS, method="tdpo", reference=other)
