@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from tests.parity.formulas import Formula
 
+FAILS = "fails"
 NOT_FINITE = "not finite"
 AWAY = "away"
 """Of a difference that has a size, but no formula: rounding."""
 
-Expected = Formula | Literal["not finite", "away"]
+Expected = Formula | Literal["fails", "not finite", "away"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,8 @@ class Case:
     expected: what TRL's loss is where it is not ours, or where there is no ours; None otherwise.
     planned: the name of the preset that will be ours. micro_batches: how many TRL's step has.
     policy: whose weights. reference: whether TRL is given one. weighted: whether our rows have a
-    column `weight`, the tokens of the chosen answer.
+    column `weight`, the tokens of the chosen answer. mismatched: which answers under other prompts ours
+    has, where it needs them.
     """
 
     kind: Literal["equal", "differs", "refused", "not yet", "none"]
@@ -35,6 +37,7 @@ class Case:
     policy: str = "policy"
     reference: str = "given"
     weighted: bool = False
+    mismatched: Literal["ours", "theirs"] = "ours"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -44,7 +47,8 @@ class Case:
     @property
     def name(self) -> str:
         """Of its test."""
-        return f"{self.trainer}({self.theirs}) {self.policy} {self.kind} {self.ours}"
+        step = f"{self.policy} {self.micro_batches}"
+        return f"{self.trainer}({self.theirs}) {step} {self.kind} {self.ours}"
 
     def to_json(self) -> dict[str, Any]:
         """What TRL's side reads."""
@@ -63,8 +67,8 @@ def differs(trainer: str, theirs: str, ours: str, expected: Expected, why: str, 
     return Case(kind="differs", expected=expected, why=why, **both, **how)
 
 
-def refused(trainer: str, theirs: str, ours: str, expected: Expected | None, why: str) -> Case:
-    """Ours is an error that says why; TRL's is `expected`, or an error too (None)."""
+def refused(trainer: str, theirs: str, ours: str, expected: Expected, why: str) -> Case:
+    """Ours is an error that says why; TRL's is `expected`."""
     both: dict[str, Any] = {"trainer": trainer, "theirs": theirs, "ours": ours}
     return Case(kind="refused", expected=expected, why=why, **both)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from tests.parity import formulas as f
-from tests.parity.case import AWAY, NOT_FINITE, differs, equal, missing, refused
+from tests.parity.case import AWAY, FAILS, NOT_FINITE, differs, equal, missing, refused
 
 VERSION = "1.16.0"
 
@@ -20,10 +20,15 @@ ALPHA = 'f_divergence_type="alpha_divergence", f_alpha_divergence_coef'
 
 FAR = "hundreds of nats from the reference"
 
+SYNC = "sync_ref_model=True, ref_model_sync_steps=1, ref_model_mixup_alpha=0.6"
+
 PART = "Part(source=distributions.offline_pairs(), method=methods"
 DPO_PART = f"{PART}.dpo(0.3), coefficient=0.8)"
 BCO_PART = f"{PART}.bco_pair(0.3), coefficient=0.2)"
 SFT_PART = f"{PART}.dco_pass_at_n(1))"
+
+UNSHIFTED_BCO = "replace(methods.bco(0.3), margin=margins.labelled_log_ratio)"
+TWO_BCO = f"Part(source=distributions.offline_thumbs(), method={UNSHIFTED_BCO}, coefficient=2.0)"
 
 DPO = [
     equal("DPO", 'loss_type="sigmoid", beta=0.3', "methods.dpo(0.3)"),
@@ -53,7 +58,7 @@ DPO = [
         "DPO",
         'loss_type="exo_pair", label_smoothing=0.0, beta=0.3',
         "methods.exo_pair(0.3, 0.0)",
-        None,
+        FAILS,
         "both refuse: log 0",
     ),
     equal("DPO", 'loss_type="nca_pair", beta=0.3', "methods.nca_pair(0.3)"),
@@ -79,6 +84,20 @@ DPO = [
         "TRL warns and prefers the rejected answers: its loss is `rdpo(0.3, 0.3)` of swapped pairs",
     ),
     equal("DPO", 'loss_type="bco_pair", beta=0.3', "methods.bco_pair(0.3)"),
+    differs(
+        "DPO",
+        'loss_type="bco_pair", beta=0.3',
+        "methods.bco(0.3)",
+        f.of("methods.bco_pair(0.3)"),
+        "TRL's has no shift d and no density ratio, and is a sum over a pair's two answers, ours a mean "
+        "over answers, with d",
+    ),
+    equal(
+        "DPO",
+        'loss_type="bco_pair", beta=0.3',
+        f'Objective(name="unshifted", parts=({TWO_BCO},))',
+        "`bco` without its shift, twice",
+    ),
     equal("DPO", 'loss_type="sppo_hard", beta=0.3', "methods.sppo_hard(0.3)"),
     equal(
         "DPO",
@@ -187,13 +206,24 @@ DPO = [
     differs(
         "DPO",
         'loss_type=["sigmoid", "bco_pair", "sft"], loss_weights=[0.8, 0.2, 1.0], beta=0.3',
-        f'Objective(name="mpo", parts=({DPO_PART}, {BCO_PART}, {SFT_PART}))',
+        f'Objective(name="three", parts=({DPO_PART}, {BCO_PART}, {SFT_PART}))',
         f.total(
             (0.8, f.of("methods.dpo(0.3)")),
             (0.2, f.of("methods.bco_pair(0.3)")),
             (1.0, f.each(f.nll_per_token)),
         ),
-        "MPO; by `sft` only, as above",
+        "by `sft` only, as above",
+    ),
+    differs(
+        "DPO",
+        'loss_type=["sigmoid", "bco_pair", "sft"], loss_weights=[0.8, 0.2, 1.0], beta=0.3',
+        "methods.mpo(0.3, 0.8, 0.2, 1.0)",
+        f.total(
+            (0.8, f.of("methods.dpo(0.3)")),
+            (0.2, f.of("methods.bco_pair(0.3)")),
+            (1.0, f.each(f.nll_per_token)),
+        ),
+        "MPO: the paper's, here, has BCO's shift d over the step, and -log p(y_w)/|y_w| per pair",
     ),
     differs(
         "DPO",
@@ -202,13 +232,26 @@ DPO = [
         f.total((1.0, f.of("methods.dpo(0.3)")), (0.5, f.each(f.nll_per_token))),
         f"what became of `rpo_alpha`. {NLL}; ours is eta·beta·(-log p(y_w))",
     ),
-    missing(
+    differs(
         "DPO",
         'loss_type="sigmoid", use_weighting=True, beta=0.3',
+        "methods.wpo(0.3)",
         f.wpo(0.3),
-        "the pair's loss times w(y_w)·w(y_l), w = exp mean_t [log p(y_t) - log Σ_v p(v)²] without "
-        "gradient; not clipped at 1 as the authors' is",
-        planned="wpo",
+        "TRL does not hold w(y_w)·w(y_l) at 1 or below, as the authors' code and ours do",
+    ),
+    equal(
+        "DPO",
+        'loss_type="sigmoid", use_weighting=True, beta=0.3',
+        "methods.wpo(0.3)",
+        "where no pair's w(y_w)·w(y_l) is above 1",
+        policy="sharp",
+    ),
+    differs(
+        "DPO",
+        'loss_type="hinge", use_weighting=True, beta=0.3',
+        "replace(methods.wpo(0.3), loss=losses.hinge)",
+        FAILS,
+        "TRL's backward pass fails: the loss was multiplied in place",
     ),
     refused(
         "DPO",
@@ -232,6 +275,13 @@ DPO = [
         "a model object and no `ref_model`: TRL compares with the weights on the disk it came from; here "
         "the reference is the policy as passed, and the first loss log 2",
         reference="not given",
+    ),
+    equal(
+        "DPO",
+        f'loss_type="sigmoid", {SYNC}, beta=0.3',
+        "methods.tr_dpo(0.3, 0.6, 1)",
+        "the first step; TRL's callback and `move_reference` blend alike after it, with or without "
+        "other losses: `replace(..., reference_update=...)`",
     ),
 ]
 
@@ -381,33 +431,54 @@ LENGTHS = [
 ]
 
 KTO = [
-    missing(
+    equal(
         "KTO",
         'loss_type="kto", beta=0.3',
-        f.each(f.kto(0.3)),
-        "z is the mean over a micro-batch of answers under their neighbours' prompts",
-        planned="kto",
+        "methods.kto(0.3)",
+        "in one micro-batch, z of the same answers under other prompts",
+        micro_batches=1,
+        mismatched="theirs",
     ),
-    missing(
+    equal(
         "KTO",
         'loss_type="kto", desirable_weight=1.5, undesirable_weight=0.5, beta=0.3',
-        f.each(f.kto(0.3, wanted=1.5, unwanted=0.5)),
-        "",
-        planned="kto",
+        "methods.kto(0.3, 1.5, 0.5)",
+        "likewise",
+        micro_batches=1,
+        mismatched="theirs",
     ),
-    missing(
+    differs(
         "KTO",
-        'loss_type="apo_zero_unpaired", beta=0.3',
-        f.apo_zero_unpaired(0.3),
-        "1 - sigmoid(±beta·u) of each answer by its label",
-        planned="apo_zero_unpaired",
+        'loss_type="kto", beta=0.3',
+        "methods.kto(0.3)",
+        f.each(f.rotated(f.of("methods.kto(0.3)"))),
+        "in two, z of the same answers: TRL's z is of each micro-batch, ours of the step; TRL's is the "
+        "mean of ours on each",
+        mismatched="theirs",
     ),
-    missing(
+    differs(
+        "KTO",
+        'loss_type="kto", beta=0.3',
+        "methods.kto(0.3)",
+        f.rotated(f.of("methods.kto(0.3)")),
+        "in one, z of other answers: TRL puts the answer of the row before under each prompt, in a "
+        "circle within the micro-batch, also where that row has the same prompt; ours is of the next row "
+        "with another prompt, in a circle of the whole file",
+        micro_batches=1,
+    ),
+    equal("KTO", 'loss_type="apo_zero_unpaired", beta=0.3', "methods.apo_zero_unpaired(0.3)"),
+    equal(
         "KTO",
         'loss_type="apo_zero_unpaired", desirable_weight=1.5, undesirable_weight=0.5, beta=0.3',
-        f.apo_zero_unpaired(0.3, wanted=1.5, unwanted=0.5),
-        "",
-        planned="apo_zero_unpaired",
+        "replace(methods.kto(0.3, 1.5, 0.5), margin=margins.labelled_log_ratio)",
+        "weights are `kto`'s",
+    ),
+    equal(
+        "KTO",
+        f'loss_type="apo_zero_unpaired", {SYNC}, beta=0.3',
+        "replace(methods.apo_zero_unpaired(0.3), "
+        "reference_update=methods.tr_dpo(0.3, 0.6, 1).reference_update)",
+        "as in DPO",
     ),
 ]
 
@@ -430,6 +501,13 @@ CPO = [
         "methods.cpo(0.3, 0.5)",
         f.total((1.0, f.term("methods.cpo(0.3, 0.5)", "loss")), (0.5, f.each(f.nll_per_token))),
         f"{NLL}, ours per pair: -alpha·log p(y_w), as in the paper",
+    ),
+    equal(
+        "CPO",
+        'loss_type="sigmoid", cpo_alpha=0.5, beta=0.3',
+        "methods.cpo(0.3, 0.5 / 5.875)",
+        "in one micro-batch, where 5.875 is the chosen answers' mean number of tokens",
+        micro_batches=1,
     ),
     equal(
         "CPO",
@@ -503,8 +581,10 @@ ORPO = [
 ]
 
 GOLD = (
-    "the likelihood of a third, gold answer (the column `reference`), per token of the micro-batch"
+    "TRL's likelihood of the gold answer is one mean over the gold tokens of a micro-batch, ours per "
+    "row: -alpha·log p(y_gold), as in the paper. Its column is `gold` here, or `reference` as there"
 )
+TPO_IPO = f"replace(methods.tpo(0.3, 0.5), {MEAN_IPO})"
 
 TPO = [
     equal(
@@ -539,39 +619,47 @@ TPO = [
         'loss_type="tpo-l", tpo_l_gamma=0.5, label_smoothing=0.1, tpo_alpha=0.0, beta=2.0',
         "replace(methods.simpo(2.0, 0.5), loss=losses.smoothed_logistic(0.1))",
     ),
-    missing(
+    differs(
         "TPO",
         'loss_type="sigmoid", tpo_alpha=0.5, beta=0.3',
-        f.total((1.0, f.of("replace(methods.cpo(0.3), also=())")), (0.5, f.each(f.nll_of_gold))),
+        "methods.tpo(0.3, 0.5)",
+        f.with_gold(0.5, "methods.tpo(0.3, 0.5)"),
         GOLD,
-        planned="tpo",
     ),
-    missing(
+    equal(
+        "TPO",
+        'loss_type="sigmoid", tpo_alpha=0.5, beta=0.3',
+        "methods.tpo(0.3, 0.5 / 7.5)",
+        "in one micro-batch, where 7.5 is the gold answers' mean number of tokens",
+        micro_batches=1,
+    ),
+    differs(
         "TPO",
         'loss_type="hinge", tpo_alpha=0.5, beta=0.3',
-        f.total(
-            (1.0, f.of("replace(methods.cpo(0.3), also=(), loss=losses.hinge)")),
-            (0.5, f.each(f.nll_of_gold)),
-        ),
-        "likewise",
-        planned="tpo",
+        "replace(methods.tpo(0.3, 0.5), loss=losses.hinge)",
+        f.with_gold(0.5, "replace(methods.tpo(0.3, 0.5), loss=losses.hinge)"),
+        "by the likelihood, as above",
     ),
-    missing(
+    differs(
         "TPO",
         'loss_type="ipo", tpo_alpha=0.5, beta=0.3',
-        f.total(
-            (1.0, f.of(f"replace(methods.cpo(0.3), also=(), {MEAN_IPO})")),
-            (0.5, f.each(f.nll_of_gold)),
-        ),
+        TPO_IPO,
+        f.with_gold(0.5, TPO_IPO),
         "likewise",
-        planned="tpo",
     ),
-    missing(
+    differs(
         "TPO",
         'loss_type="tpo-l", tpo_l_gamma=0.5, tpo_alpha=0.5, beta=2.0',
-        f.total((1.0, f.of("methods.simpo(2.0, 0.5)")), (0.5, f.each(f.nll_of_gold))),
-        "TPO-L, likewise",
-        planned="tpo",
+        "methods.tpo_l(2.0, 0.5, 0.5)",
+        f.with_gold(0.5, "methods.tpo_l(2.0, 0.5, 0.5)"),
+        "likewise",
+    ),
+    equal(
+        "TPO",
+        'loss_type="tpo-l", tpo_l_gamma=0.5, tpo_alpha=0.5, beta=2.0',
+        "methods.tpo_l(2.0, 0.5, 0.5 / 7.5)",
+        "in one micro-batch, as `tpo`",
+        micro_batches=1,
     ),
 ]
 
@@ -588,9 +676,6 @@ SECTIONS = {
 CASES = [case for cases in SECTIONS.values() for case in cases]
 
 ABSENT = {
-    "sync_ref_model": "a reference that follows the policy: here it is frozen; planned as `tr_dpo`",
-    "ref_model_mixup_alpha": "of `sync_ref_model`",
-    "ref_model_sync_steps": "of `sync_ref_model`",
     "router_aux_loss_coef": "the load-balancing loss of a mixture of experts, which TRL's DPO and "
     "KTO add by default where the model's config has a coefficient",
 }

@@ -65,6 +65,11 @@ def each(formula: Formula, count: int = 2) -> Formula:
     return lambda step: torch.stack([formula(part) for part in step.parts(count)]).mean()
 
 
+def rotated(formula: Formula) -> Formula:
+    """With the mismatched answers that TRL's KTO takes, in one micro-batch."""
+    return lambda step: formula(step.rotated(1))
+
+
 def nll_per_token(step: Step) -> Tensor:
     """-Σ log p(y_w)/Σ|y_w|, the mean over all chosen tokens of the batch."""
     return -step.pairs.policy_chosen.sum() / counts(step)[0].sum()
@@ -219,42 +224,9 @@ def log_sum_squares(policy: nn.Module, examples: Sequence[Example]) -> Tensor:
     return torch.cat(found)
 
 
-def kto(beta: float, *, wanted: float = 1.0, unwanted: float = 1.0) -> Formula:
-    """weight·(1 - sigmoid(±beta·(u - z))), z the mean log-ratio of answers under the next prompt.
-
-    z >= 0, over the micro-batch, without gradient.
-    """
-
-    def value(step: Step) -> Tensor:
-        rows = step.examples
-        before = [rows[-1], *rows[:-1]]
-        mismatched = step.of(
-            *(replace(one, answers=other.answers) for one, other in zip(rows, before, strict=True))
-        )
-        return apo_zero_unpaired(
-            beta, wanted=wanted, unwanted=unwanted, shift=ratios(mismatched).mean().clamp(min=0)
-        )(step)
-
-    return value
-
-
-def ratios(step: Step) -> Tensor:
-    """u of each answer."""
-    return step.batch.sums(step.log_prob - step.held)
-
-
-def apo_zero_unpaired(
-    beta: float, *, wanted: float = 1.0, unwanted: float = 1.0, shift: Tensor | float = 0.0
-) -> Formula:
-    """weight·(1 - sigmoid(±beta·(u - shift))), the mean over the answers."""
-
-    def value(step: Step) -> Tensor:
-        label = step.batch.label
-        weight = torch.where(label > 0, wanted, unwanted)
-        held = shift.detach() if isinstance(shift, Tensor) else shift
-        return (weight * torch.sigmoid(-beta * label * (ratios(step) - held))).mean()
-
-    return value
+def with_gold(alpha: float, code: str) -> Formula:
+    """TPO: the first term of a method of ours, and alpha times the gold answers' mean per token."""
+    return total((1.0, term(code, "loss")), (alpha, each(nll_of_gold)))
 
 
 def nll_of_gold(step: Step) -> Tensor:

@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from collimate._types import Answer, Batch, Example, PairLogProbs, Role
 from collimate.axes import Method
 from collimate.compose import Objective
-from collimate.engine.evaluate import pack
+from collimate.data import with_mismatched
+from collimate.engine.evaluate import outputs, pack
 from collimate.engine.model import LogProbModel
-from collimate.engine.objective import initial_states, objective_value
+from collimate.engine.objective import initial_states, needs_of, objective_value
 from collimate.engine.packing import step_batch
+from collimate.engine.step import signals_of
 from tests.engine.tiny import model_of
 from tests.equivalence.runs import text_pairs, word_tokenizer
 
@@ -33,7 +36,9 @@ PARAMETERS = ("model.norm.weight", "model.layers.0.self_attn.q_proj.weight", "lm
 """Those whose gradients are compared: near the loss, far from it, and the head."""
 GOLD = "reference"
 """TRL's name for TPO's third answer."""
-LABELS = (True, False, True, True, False, False, True, False)
+WANTED = (0, 2, 5)
+"""Rows of thumbs whose label is true: so that TRL's reference point of KTO is above 0 in the step and
+in its second half, and held at 0 in the first."""
 
 
 def trl_python() -> str:
@@ -48,7 +53,7 @@ def trl_python() -> str:
     return str(Path(name).absolute())  # not resolved: a link is what makes it the environment's
 
 
-def moved(model: nn.Module, noise: float, *, seed: int) -> nn.Module:
+def moved(model: PreTrainedModel, noise: float, *, seed: int) -> PreTrainedModel:
     """The model after every weight was multiplied by 1 + noise·N(0, 1)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -57,16 +62,23 @@ def moved(model: nn.Module, noise: float, *, seed: int) -> nn.Module:
     return model
 
 
-def networks() -> dict[str, nn.Module]:
-    """A reference, a policy some nats a row away from it, and one hundreds of nats away."""
-    far = model_of("qwen2", factor=3.0)
-    with torch.no_grad():
-        far.get_output_embeddings().weight.mul_(40)
+def networks() -> dict[str, PreTrainedModel]:
+    """A reference; policies some nats a row away from it, also a sure one, and hundreds of nats."""
+    same, far, policy, sharp = (model_of("qwen2", factor=3.0) for _ in range(4))
     return {
-        "reference": model_of("qwen2", factor=3.0),
-        "policy": moved(model_of("qwen2", factor=3.0), 0.5, seed=1),
-        "far": far,
+        "reference": same,
+        "policy": moved(policy, 0.5, seed=1),
+        "sharp": surer(moved(sharp, 0.5, seed=1), 2),
+        "far": surer(far, 40),
     }
+
+
+def surer(model: PreTrainedModel, factor: float) -> PreTrainedModel:
+    """The model after its logits were multiplied."""
+    head: Any = model.get_output_embeddings()
+    with torch.no_grad():
+        head.weight.mul_(factor)
+    return model
 
 
 def rows() -> dict[str, list[dict[str, Any]]]:
@@ -77,10 +89,10 @@ def rows() -> dict[str, list[dict[str, Any]]]:
     thumbs = [
         {
             "prompt": row["prompt"],
-            "completion": row["chosen" if wanted else "rejected"],
-            "label": wanted,
+            "completion": row["chosen" if i in WANTED else "rejected"],
+            "label": i in WANTED,
         }
-        for row, wanted in zip(pairs, LABELS, strict=True)
+        for i, row in enumerate(pairs)
     ]
     return {"DPO": pairs, "CPO": pairs, "ORPO": pairs, "TPO": gold, "KTO": thumbs}
 
@@ -94,10 +106,11 @@ def examples(rows: Sequence[Mapping[str, Any]]) -> list[Example]:
 
     found: list[Example] = []
     for i, row in enumerate(rows):
+        labels = {"chosen": 1, "rejected": -1, "completion": 1 if row.get("label") else -1}
         answers = tuple(
             Answer(
                 ids=np.append(ids(row[name]), END),
-                label={True: 1, False: -1, None: None}[row.get("label")],
+                label=labels.get(name),
                 role=Role.GOLD if name == GOLD else Role.ANSWER,
             )
             for name in ("chosen", "rejected", GOLD, "completion")
@@ -148,6 +161,19 @@ class Step:
             )
         )
 
+    def rotated(self, count: int) -> Step:
+        """Under each prompt also the answer of the row before: TRL's mismatched answers of KTO.
+
+        In a circle within each of `count` micro-batches, whatever the prompts are.
+        """
+        found: list[Example] = []
+        for part in self.parts(count):
+            before = [part.examples[-1], *part.examples[:-1]]
+            for one, other in zip(part.examples, before, strict=True):
+                answer = replace(other.answers[0], label=None, role=Role.MISMATCHED)
+                found.append(replace(one, answers=(*one.answers, answer)))
+        return self.of(*found)
+
     def against_itself(self) -> Step:
         """The step of a policy whose reference is itself, as passed."""
         return replace(self, reference=self.policy)
@@ -159,7 +185,15 @@ class Step:
     def value(self, method: Method | Objective) -> Tensor:
         """The objective of the whole step, as `collimate.train` computes it."""
         objective = Objective.of(method)
-        return objective_value(objective, self.batch, initial_states(objective))
+        rows = self.examples
+        paired = any(answer.role is Role.MISMATCHED for answer in rows[0].answers)
+        if needs_of(objective).mismatched and not paired:
+            rows = with_mismatched(rows)
+        signals = signals_of(objective)
+        values = outputs(LogProbModel(self.policy, shared=True), rows, signals)
+        named = {signal.name: column for signal, column in zip(signals, values, strict=True)}
+        batch = step_batch(rows, values[0], self.of(*rows).held, named)
+        return objective_value(objective, batch, initial_states(objective))
 
 
 def tokens_of(model: nn.Module, some: Sequence[Example]) -> Tensor:

@@ -3,8 +3,8 @@
     TRL_PYTHON -I trl_side.py inputs.json outputs.json
 
 Runs in an environment with TRL, where Collimate is not. `inputs` names the models' folders, the rows
-and the cases; `outputs` holds a record per case, the token ids that TRL trained on, and the options
-that this version of TRL has.
+and the cases; `outputs` holds a record per case, the token ids that TRL trained on, the labels that KTO
+makes of pairs, in order, and the options that this version of TRL has.
 """
 
 import dataclasses
@@ -108,7 +108,7 @@ def outcome(case, inputs):
     """The record of a case: of a step, or of the error that stopped it."""
     try:
         return step(case, inputs)[1]
-    except (ValueError, NotImplementedError, KeyError) as error:
+    except (ValueError, RuntimeError, KeyError) as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
@@ -142,11 +142,13 @@ def main(path_in, path_out):
     with open(path_in, encoding="utf-8") as file:
         inputs = json.load(file)
     plain = {"options": {}, "micro_batches": 1, "policy": "policy", "reference": "given"}
+    pairs = {**inputs, "rows": {"KTO": inputs["rows"]["DPO"]}}
     source = inspect.getsource(trl.DPOTrainer._compute_loss)
     outputs = {
         "version": trl.__version__,
         "cases": [outcome(case, inputs) for case in inputs["cases"]],
         "tokens": {name: tokens(step({**plain, "trainer": name}, inputs)[0]) for name in TRAINERS},
+        "labels of pairs": list(step({**plain, "trainer": "KTO"}, pairs)[0].train_dataset["label"]),
         "options": {name: options_of(config) for name, (config, _) in TRAINERS.items()},
         "loss_types": {name: loss_types_of(*both) for name, both in TRAINERS.items()},
         "f_divergence_types": sorted(set(re.findall(r'f_divergence_type == "(\w+)"', source))),
