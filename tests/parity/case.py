@@ -20,19 +20,18 @@ class Case:
     """theirs: arguments of the trainer's config. ours: the expression that makes our method.
 
     expected: what TRL's loss is where it is not ours, or where there is no ours; None otherwise.
-    planned: the name of the preset that will be ours. micro_batches: how many TRL's step has.
+    micro_batches: how many TRL's step has.
     policy: whose weights. reference: whether TRL is given one. weighted: whether our rows have a
     column `weight`, the tokens of the chosen answer. mismatched: which answers under other prompts ours
     has, where it needs them.
     """
 
-    kind: Literal["equal", "differs", "refused", "not yet", "none"]
+    kind: Literal["equal", "differs", "refused", "none"]
     trainer: str
     theirs: str
     ours: str = ""
     expected: Expected | None = None
     why: str = ""
-    planned: str = ""
     micro_batches: int = 2
     policy: str = "policy"
     reference: str = "given"
@@ -73,15 +72,12 @@ def refused(trainer: str, theirs: str, ours: str, expected: Expected, why: str) 
     return Case(kind="refused", expected=expected, why=why, **both)
 
 
-def missing(
-    trainer: str, theirs: str, expected: Formula, why: str = "", *, planned: str = ""
-) -> Case:
+def missing(trainer: str, theirs: str, expected: Formula, why: str = "") -> Case:
     """No preset here computes `expected`."""
     return Case(
-        kind="not yet" if planned else "none",
+        kind="none",
         trainer=trainer,
         theirs=theirs,
         expected=expected,
         why=why,
-        planned=planned,
     )

@@ -1,8 +1,7 @@
 """TRL's losses and options, each with its counterpart here: the tables of docs/trl.md.
 
 Every row is run: `make parity` takes TRL's step and ours on the same models and rows, and compares
-loss and gradient. A row that differs says by what, and that is what is compared. When a planned preset
-arrives, its rows become `equal` or `differs`.
+loss and gradient. A row that differs says by what, and that is what is compared.
 """
 
 from __future__ import annotations

@@ -18,14 +18,13 @@ VERDICTS = {
     "equal": "equal",
     "differs": "**differs**",
     "refused": "**refused here**",
-    "not yet": "**not yet**",
     "none": "**none**",
 }
 
 
 def row(case: Case) -> str:
     """One line of a table."""
-    ours = f"`{case.ours}`" if case.ours else f"`{case.planned}`, planned" if case.planned else "–"
+    ours = f"`{case.ours}`" if case.ours else "–"
     why = case.why.replace("|", r"\|")
     verdict = VERDICTS[case.kind] + (f": {why}" if why else "")
     return f"| `{case.theirs}` | {ours} | {verdict} |"
@@ -43,7 +42,7 @@ def tables() -> str:
     counted = Counter(case.kind for case in CASES)
     summary = (
         f"{len(CASES)} rows: {counted['equal']} equal, {counted['differs']} differ, "
-        f"{counted['refused']} are refused here, {counted['not yet']} have a preset planned, "
+        f"{counted['refused']} are refused here, "
         f"{counted['none']} have no counterpart."
     )
     absent = "\n".join(f"| `{name}` | {why} |" for name, why in ABSENT.items())

@@ -31,7 +31,8 @@ def bco(beta: float = 0.1) -> Method:
     without gradient, over the step. w(x) = P(wanted|x)/P(unwanted|x) is the column `density_ratio`
     where the data has it, within [0.5, 10], else 1: `diagnostics.density_ratio` fits it to features of
     the prompts. The mean runs over all answers, as in its code; the paper's two expectations are twice
-    that where both labels are as frequent. Pairs are read as two labelled answers of one step. TRL's `bco_pair` has neither d nor w.
+    that where both labels are as frequent. Pairs are read as two labelled answers of one step. TRL's
+    `bco_pair` has neither d nor w.
 
     Errors: BadConfig unless beta is finite and above 0. Source: jung:25.
 
