@@ -134,7 +134,7 @@ def explanation(method: AnyMethod | Objective, /) -> Explanation:
         source=method.source,
         distribution=(
             f"{method.distribution.name}: drawn from the {method.distribution.draw}, "
-            f"{method.distribution.per_prompt or 'all'} answers per prompt"
+            f"{_answers(method.distribution.per_prompt)} per prompt"
         ),
         divergence=f"{method.divergence.name}: {_divergence(method)}",
         margin=f"{method.margin.name}: {_margin(method)}",
@@ -149,7 +149,7 @@ def explanation(method: AnyMethod | Objective, /) -> Explanation:
             **dict.fromkeys(unwritten, "a part of your own, whose `formula` is empty"),
         },
         unit="answer" if "u" in identifiers(formula) else UNITS.get(needs.view, "unit"),
-        data=needs.view,
+        data="triples" if needs.gold else needs.view,
         columns=columns,
         whole_step=needs.couples == "batch",
         reference=needs.reference,
@@ -158,6 +158,10 @@ def explanation(method: AnyMethod | Objective, /) -> Explanation:
         ),
         trl=trl,
     )
+
+
+def _answers(per_prompt: int) -> str:
+    return "1 answer" if per_prompt == 1 else f"{per_prompt or 'all'} answers"
 
 
 def page(found: Explanation, /, width: int = 100) -> str:
@@ -185,7 +189,7 @@ def page(found: Explanation, /, width: int = 100) -> str:
             *_wrapped(": ".join(filter(None, [found.method, found.title])), "", " " * 4, width),
             *_rows({"source": found.source or "none"}, width, pad=len("distribution")),
             *("", *_rows(choices, width)),
-            *("", f"loss of a {found.unit}"),
+            *("", f"loss of {'an' if found.unit == 'answer' else 'a'} {found.unit}"),
             *(line for text in losses for line in _wrapped(text, "  ", " " * 6, width)),
             *_wrapped(f"= {found.formula}", "  ", " " * 6, width),
             *("", "symbols", *_rows(found.symbols, width, indent="  ")),

@@ -9,6 +9,8 @@ import pytest
 from collimate import report
 from collimate.report import RunRecord, summary_lines
 from collimate.report._displacement import Displacement, displacement, sentences
+from collimate.report._record import Evaluation
+from collimate.report._summary import _tiles
 from collimate.report._verdict import verdict
 from tests.report.example_run import evaluation, frontier, make_run
 
@@ -203,3 +205,15 @@ def test_a_name_cannot_drive_the_terminal(tmp_path: Path) -> None:
     text = "\n".join(summary_lines(record(tmp_path, name="a\x1b[2J\u202eb")))
     assert text.startswith("a [2J b: finished")
     assert "\x1b" not in text
+
+
+def test_answers_judged_alone_have_no_likelihood_accuracy_to_speak_of() -> None:
+    """Of thumbs nothing says which of two answers is the better one."""
+    alone = Evaluation(rows=40, reward_accuracy=0.95, reward_accuracy_interval=(0.88, 1.0))
+    record = RunRecord(
+        folder=Path("one"), name="one", status="finished", steps=3, before=alone, after=alone
+    )
+    said = verdict(record)
+    assert said == ("Implicit-reward accuracy is 0.95 [0.88, 1.00], above the 0.5 of chance.",)
+    assert "held-out reward accuracy 0.95 [0.88, 1.00], 40 rows" in summary_lines(record)[0]
+    assert [tile.label for tile in _tiles(record)] == ["Held-out reward accuracy"]

@@ -21,7 +21,7 @@ from collimate.report._format import (
     signed,
 )
 from collimate.report._record import Evaluation, RunRecord
-from collimate.report._verdict import verdict
+from collimate.report._verdict import judged_alone, verdict
 
 AXES = (
     ("distribution", "Distribution", "which samples, drawn from whom"),
@@ -53,7 +53,7 @@ def summary_tab(record: RunRecord) -> Tab:
 def _tiles(record: RunRecord) -> tuple[Fact, ...]:
     found: list[Fact] = []
     before, after = record.before, record.after
-    if after is not None:
+    if after is not None and not judged_alone(after):
         found.append(
             Fact(
                 label="Held-out likelihood accuracy",
@@ -61,6 +61,7 @@ def _tiles(record: RunRecord) -> tuple[Fact, ...]:
                 note=_interval(after, "likelihood"),
             )
         )
+    if after is not None:
         found.append(
             Fact(
                 label="Held-out reward accuracy",

@@ -52,9 +52,13 @@ def summary_lines(record: RunRecord) -> list[str]:
     before, after = record.before, record.after
     if after is not None:
         start = f"{_likelihood(before)} -> " if before is not None else ""
+        reward = (
+            f"reward accuracy {accuracy(after.reward_accuracy, after.reward_accuracy_interval)}"
+        )
         figures = (
-            f"held-out likelihood accuracy {start}{_likelihood(after)}, "
-            f"reward accuracy {accuracy(after.reward_accuracy, after.reward_accuracy_interval)}, "
+            f"held-out {reward}, {plural(after.rows, 'row')}"
+            if judged_alone(after)
+            else f"held-out likelihood accuracy {start}{_likelihood(after)}, {reward}, "
             f"{plural(after.rows, 'pair')}"
         )
     elif before is not None:
@@ -120,6 +124,8 @@ def _ranking(record: RunRecord) -> tuple[str, ...]:
             "There is no held-out evaluation, so nothing here says how the model does "
             "on pairs that it was not trained on.",
         )
+    if judged_alone(after):
+        return ()
     if after is None:
         return (
             f"Before training, held-out likelihood accuracy was {_likelihood(before)}; "
@@ -132,6 +138,15 @@ def _ranking(record: RunRecord) -> tuple[str, ...]:
         )
     went = f"Held-out likelihood accuracy went from {_likelihood(before)} to {_likelihood(after)}"
     return (went + _compared(before, after),)
+
+
+def judged_alone(evaluation: Evaluation | None) -> bool:
+    """Whether answers were judged each by itself (thumbs), so that none is likelier than another."""
+    return (
+        evaluation is not None
+        and evaluation.likelihood_accuracy is None
+        and evaluation.reward_accuracy is not None
+    )
 
 
 def _compared(before: Evaluation, after: Evaluation) -> str:
