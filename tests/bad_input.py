@@ -40,6 +40,13 @@ class Place:
         write_rows(self.folder / "pairs.jsonl", [GOOD, *rows, pairs(1)[0]])
         return "pairs.jsonl"
 
+    def thumbs(self, *prompts: str) -> str:
+        """thumbs.jsonl: a wanted answer to each prompt."""
+        rows = [
+            {"prompt": p, "completion": f"{p} {i}", "label": True} for i, p in enumerate(prompts)
+        ]
+        return str(write_rows(self.folder / "thumbs.jsonl", rows))
+
     def copy(self, source: Path, name: str) -> Path:
         """A copy of a model or run folder, to be spoilt."""
         return Path(shutil.copytree(source, self.folder / name))
@@ -297,6 +304,23 @@ METHODS = [
     flag("parameter without a value", "--param", "beta", words=("NAME=VALUE", "'beta'")),
     flag("label smoothing 0.7", "--method", "cdpo", "--param", "label_smoothing=0.7",
          words=("label_smoothing", "0.7")),
+    bad("thumbs for a method of pairs", lambda place: place.train(data=place.thumbs("a", "b")),
+        "look like thumbs", "kto, bco"),
+    bad("lists for kto", lambda place: place.train("--method", "kto", data=str(write_rows(
+        place.folder / "a.jsonl", [{"prompt": "a", "completions": ["b", "c"], "scores": [1, 0]}]))),
+        "those of lists (plackett_luce"),
+    bad("one prompt for kto", lambda place: place.train("--method", "kto",
+        data=place.thumbs("a", "a")), "all rows have the same prompt"),
+    bad("one label for a list", lambda place: place.train("--method", "plackett_luce", data=str(
+        write_rows(place.folder / "a.jsonl", [{"prompt": "a", "ranking": "b"}]))),
+        "a list with one answer or more"),
+    bad("equal scores for a ranking", lambda place: place.train("--method", "plackett_luce",
+        data=str(write_rows(place.folder / "a.jsonl",
+        [{"prompt": "a", "completions": ["b", "c"], "scores": [1, 1]}]))), "two are equal"),
+    flag("pairs without gold for tpo", "--method", "tpo", words=("a column 'gold'",)),
+    flag("lora for a reference that moves", "--method", "tr_dpo", "--lora-rank", 2,
+         words=("needs all of its weights trained", "use dpo")),
+    flag("weight below 0 for kto", "--method", "kto", "--param", "lam_D=-1", words=("lam_D",)),
     flag("unknown divergence", "--method", "f_dpo", "--param", "divergence=jensen",
          words=("unknown divergence 'jensen'", "jensen_shannon")),
     flag("divergence without its number", "--method", "f_dpo", "--param", "divergence=alpha",

@@ -174,7 +174,9 @@ def test_check_finds_every_bad_row_without_a_model(
     done = collimate("check", case.file)
     assert done.code == 2
     assert "Traceback" not in done.err
-    assert case.reason is None or case.reason in done.out + done.err
+    # Told no method, it takes every kind of row for what it is, and refuses the mixture.
+    reason = "mixed formats" if case.name == "thumbs among pairs" else case.reason
+    assert reason is None or reason in done.out + done.err
     assert case not in FILES or case.file in done.out + done.err
 
 
