@@ -41,11 +41,11 @@ from tests.equivalence.runs import (
 HELD_OUT = text_pairs(12, seed=1)
 
 
-class AgainstReference:
+class AgainstTeacher:
     """A signal that this version does not compute."""
 
     name = "kl"
-    against = "reference"
+    against = "teacher"
 
     def value(self, logits: Any, target: Any, other: Any) -> Any:
         raise AssertionError("never asked")
@@ -57,9 +57,9 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     sound = evaluate._forward
 
-    def counted(model: Any, examples: Any, autocast: Any) -> Any:
+    def counted(model: Any, examples: Any, *more: Any) -> Any:
         seen.append(len(examples))
-        return sound(model, examples, autocast)
+        return sound(model, examples, *more)
 
     monkeypatch.setattr(evaluate, "_forward", counted)
     return seen
@@ -393,7 +393,7 @@ class TestStep:
         ("needs", "words"),
         [
             (Needs(readout="scalar"), "reads a scalar output"),
-            (Needs(signals=(AgainstReference(),)), "'kl' against a reference's logits"),
+            (Needs(signals=(AgainstTeacher(),)), "'kl' against a teacher's logits"),
         ],
         ids=["readout", "signal"],
     )

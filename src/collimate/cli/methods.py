@@ -9,7 +9,7 @@ import typer
 from collimate.cli._output import table, write, write_json
 from collimate.jobs.methods import Entry, catalogue
 
-WIDTH = 100
+WIDTH = 120
 """Columns that the plain table keeps to."""
 
 

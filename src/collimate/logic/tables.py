@@ -43,7 +43,7 @@ def tables() -> str:
 def written_into(page: str) -> str:
     r"""A page with its tables made anew.
 
-    >>> written_into(f"# Logic\n{_BEGIN}\nold\n{_END}\n").count("old")
+    >>> written_into(f"# Logic\n{_BEGIN}\nstale\n{_END}\n").count("stale")
     0
     """
     block = f"{_BEGIN}\n{tables()}\n{_END}"
