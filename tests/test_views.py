@@ -10,7 +10,7 @@ import torch
 
 from collimate import losses, margins, tradeoffs
 from collimate._checks import BadComposition
-from collimate._types import Answer, Batch, Example, Role
+from collimate._types import Answer, Batch, Example, ListLogProbs, Role, ThumbLogProbs
 from collimate.axes import Needs
 from collimate.compose import Method
 from collimate.distributions import offline_pairs
@@ -140,3 +140,13 @@ def test_a_target_may_come_from_the_data() -> None:
     assert method.measure(view, {})["reward_gap"].tolist() == [1.0]  # 0.5·((-1+2) - (-3+2))
     expected = losses.hinge(torch.tensor([0.75], dtype=torch.float64))
     torch.testing.assert_close(method(view), expected)
+
+
+def test_labels_are_plus_or_minus_one_and_lists_have_no_gap() -> None:
+    """A label of 0 would weigh nothing, and train nothing."""
+    policy = -torch.ones(2)
+    for label in (torch.tensor([1.0, 0.0]), torch.tensor([1.0, NAN])):
+        with pytest.raises(BadComposition, match=r"must be \+1 \(wanted\) or -1"):
+            ThumbLogProbs(policy=policy, label=label)
+    with pytest.raises(BadComposition, match="from 0 without a gap"):
+        ListLogProbs(policy=policy, score=policy, group=torch.tensor([0, 2]))

@@ -174,6 +174,13 @@ class ThumbLogProbs:
     mismatched_reference: Float[Tensor, " mismatched"] | None = None
     columns: Mapping[str, Float[Tensor, " answer"]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _require_shapes(self, self.policy, "label", "reference", "tokens")
+        if not (self.label.abs() == 1).all():
+            raise BadComposition(
+                "ThumbLogProbs.label must be +1 (wanted) or -1 (unwanted) for each"
+            )
+
     def __len__(self) -> int:
         return len(self.policy)
 
@@ -200,6 +207,11 @@ class ListLogProbs:
     reference: Float[Tensor, " answer"] | None = None
     tokens: Float[Tensor, " answer"] | None = None
     columns: Mapping[str, Float[Tensor, " list"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require_shapes(self, self.policy, "score", "group", "reference", "tokens")
+        if (torch.bincount(self.group) == 0).any():
+            raise BadComposition("ListLogProbs.group must number its lists from 0 without a gap")
 
     def __len__(self) -> int:
         return int(self.group.max()) + 1 if len(self.group) else 0
@@ -351,6 +363,16 @@ class Batch:
 
 _NO_REFERENCE = "this method compares the policy with a reference: use one without a reference"
 _NO_MISMATCHED = "this method compares with answers under other prompts: use another method"
+
+
+def _require_shapes(view: object, like: Tensor, *names: str) -> None:
+    for name in names:
+        value = getattr(view, name)
+        if value is not None and value.shape != like.shape:
+            raise BadComposition(
+                f"{type(view).__name__}.{name} has shape {tuple(value.shape)}, but policy has "
+                f"{tuple(like.shape)}: give one value per answer in each"
+            )
 
 
 def _given(value: Tensor | None, name: str, way_out: str) -> Tensor:

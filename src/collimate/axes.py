@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from collimate._checks import BadConfig
 from collimate._types import Example
 
 State = Mapping[str, float]
@@ -45,10 +46,19 @@ class Signal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceUpdate:
-    """A reference that follows: every so many steps its weights become alpha·p + (1 - alpha)·q."""
+    """A reference that follows: every so many steps its weights become alpha·p + (1 - alpha)·q.
+
+    Errors: BadConfig unless alpha is in (0, 1] and every a whole number above 0.
+    """
 
     alpha: float
     every: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 1:
+            raise BadConfig(f"alpha must be above 0 and at most 1, got {self.alpha!r}")
+        if isinstance(self.every, bool) or self.every < 1:
+            raise BadConfig(f"every must be a whole number of steps above 0, got {self.every!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -420,3 +420,14 @@ def test_real_thumbs(shared_data: Callable[[str], Path]) -> None:
     thumbs = load_data(path, CHARACTERS, kind="thumbs", on_bad_row="skip")
     assert thumbs.facts.skipped == {"null value": 25}  # draws have no label
     assert thumbs.facts.used == 98 + 334
+
+
+def test_a_score_is_contradicted_by_nothing() -> None:
+    single = {"prompt": "a", "completion": "b", "score": 1.0}
+    found = load_data([single, {**single, "score": 2.0}, single], CHARACTERS, kind="lists").facts
+    assert (found.duplicates, found.contradictions) == (1, 0)
+
+
+def test_what_a_ranking_does_not_read_is_named() -> None:
+    row = {"prompt": "a", "ranking": ["b", "c"], "scores": [1, 2]}
+    assert load_data([row], CHARACTERS, kind="lists").facts.ignored == ("scores",)

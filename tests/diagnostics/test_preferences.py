@@ -7,7 +7,7 @@ import torch
 
 from collimate._checks import BadData
 from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs
-from collimate.diagnostics import density_ratio, pair_statistics, statistics
+from collimate.diagnostics import compared_lists, density_ratio, pair_statistics, statistics
 
 POLICY = {
     "policy_chosen": torch.tensor([-1.0, -2.0, -3.0]),
@@ -81,23 +81,27 @@ def test_lists_are_measured_by_their_ends_and_all_couples():
         group=torch.tensor([0, 0, 0, 1, 1, 2]),
     )
     numbers = statistics(view)
-    assert numbers["log_prob_chosen"].tolist() == [-1, -1, -4]
-    assert numbers["log_prob_rejected"].tolist() == [-3, -1, -4]
-    assert numbers["likelihood_accuracy"].tolist() == pytest.approx([2 / 3, 0.5, 0.5])
-    assert numbers["reward_accuracy"].tolist() == pytest.approx([2 / 3, 0.5, 0.5])
-    assert numbers["log_ratio_chosen"].tolist() == [0, 1, 0]
-    assert numbers["log_ratio_rejected"].tolist() == [-2, 1, 0]
+    assert compared_lists(view).tolist() == [True, False, False]
+    assert numbers["log_prob_chosen"].tolist() == [-1]
+    assert numbers["log_prob_rejected"].tolist() == [-3]
+    assert numbers["likelihood_accuracy"].tolist() == pytest.approx([2 / 3])
+    assert numbers["reward_accuracy"].tolist() == pytest.approx([2 / 3])
+    assert numbers["log_ratio_chosen"].tolist() == [0]
+    assert numbers["log_ratio_rejected"].tolist() == [-2]
 
 
 def test_the_best_and_the_worst_of_lists_in_any_order():
     generator = torch.Generator().manual_seed(0)
-    group = torch.arange(30).repeat_interleave(torch.arange(30) % 4 + 1)
+    group = torch.arange(30).repeat_interleave(torch.arange(30) % 4 + 2)
     score, policy = torch.rand(2, len(group), generator=generator)
     numbers = statistics(ListLogProbs(policy=policy, score=score, group=group))
     for i in range(30):
         own = (group == i).nonzero()[:, 0]
         assert numbers["log_prob_chosen"][i] == policy[own[score[own].argmax()]]
         assert numbers["log_prob_rejected"][i] == policy[own[score[own].argmin()]]
+        couples = [(a, b) for a in own for b in own if score[a] > score[b]]
+        share = sum(float(policy[a] > policy[b]) for a, b in couples) / len(couples)
+        assert numbers["likelihood_accuracy"][i].item() == pytest.approx(share)
 
 
 def test_density_ratio_is_the_likelihood_ratio_of_gaussians_whatever_the_prior():

@@ -16,7 +16,14 @@ from collimate.engine.runtime import Runtime
 from collimate.jobs.reference import frozen_reference
 from collimate.jobs.settings import TrainSettings
 from tests.engine.tiny import model_of
-from tests.equivalence.runs import metrics_of, policy, saved, text_pairs, train
+from tests.equivalence.runs import (
+    metrics_of,
+    policy,
+    saved,
+    text_pairs,
+    train,
+    word_tokenizer,
+)
 
 ROWS = text_pairs(24)
 
@@ -27,7 +34,8 @@ def frozen_of(model: torch.nn.Module, **settings: object) -> torch.nn.Module:
         LogProbModel(model, shared=True),
         None,
         TrainSettings(**settings),
-        longest=20,
+        tokenizer=word_tokenizer(),
+        examples=[],
         runtime=runtime,
     )
     return found.model
@@ -75,3 +83,20 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     other = policy(vocab_size=100)
     with pytest.raises(BadModel, match=r"answers over \d+ tokens, the reference over 100"):
         train(tmp_path / "run", data=ROWS, method="tdpo", reference=other)
+
+
+def test_the_policys_own_object_as_reference_is_the_policy_as_passed(tmp_path: Path) -> None:
+    """The object is about to change: compared with itself, every KL would be 0 for ever."""
+    given = {"data": ROWS, "method": methods.tdpo1(0.5), "max_steps": 3}
+    model = policy()
+    same = train(tmp_path / "same", model=model, reference=model, **given)
+    none = train(tmp_path / "none", model=policy(), **given)
+    assert metrics_of(same) == metrics_of(none)
+
+
+def test_another_object_is_left_as_it_is_by_a_reference_that_moves(tmp_path: Path) -> None:
+    other = policy(seed=5)
+    before = [p.detach().clone() for p in other.parameters()]
+    method = methods.tr_dpo(0.5, alpha=1.0, tau=1)
+    train(tmp_path / "run", data=ROWS, method=method, reference=other, max_steps=2)
+    assert all(torch.equal(a, b) for a, b in zip(before, other.parameters(), strict=True))

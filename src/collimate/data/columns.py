@@ -8,7 +8,7 @@ from numbers import Real
 from collimate.data.bad_rows import Reason, shown
 from collimate.data.row import Row
 
-KNOWN_NUMBERS = ("weight", "margin")
+KNOWN_NUMBERS = ("weight", "margin", "density_ratio")
 """Columns that methods read: if one row has them, every row must."""
 
 

@@ -139,7 +139,8 @@ def _guess(row: Row, kind: Kind | None) -> tuple[Kind, tuple[str, ...]]:
     columns = row.values
     if "chosen" in columns or "rejected" in columns:
         gold = next((name for name in _GOLD if name in columns), _GOLD[0])
-        if kind == "triples" or (kind is None and _GOLD[0] in columns):
+        written = "prompt" in columns and isinstance(columns.get(_GOLD[0]), str | list | tuple)
+        if kind == "triples" or (kind is None and written):
             return "triples", ("chosen", "rejected", gold)
         return "preference", ("chosen", "rejected")
     if "ranking" in columns:
@@ -260,6 +261,13 @@ def _triple(row: Row) -> Parsed:
     if isinstance(gold, str) != isinstance(pair.answers[0], str):
         raise row.bad(name, Reason.MIXED, _mixed_prompt(pair.prompt, gold))
     _check_answer(row, name, gold)
+    if not isinstance(gold, str) and gold[0]["role"] != "assistant":
+        raise row.bad(
+            name,
+            Reason.MIXED,
+            f"expected the gold answer alone, beginning with a turn of the assistant, got one that "
+            f"begins with role {gold[0]['role']!r}: leave the prompt's messages out of it",
+        )
     return replace(
         pair,
         format=replace(pair.format, kind="triples", read_as="triples"),
@@ -275,6 +283,7 @@ def _triple(row: Row) -> Parsed:
 def _list(row: Row) -> Parsed:
     prompt = _content(row, "prompt")
     name = next(name for name in (*_SEVERAL, "completion") if name in row.values)
+    scored = {"completion": "score", "ranking": ""}.get(name, "scores")
     if name == "completion":
         answers, fields = [_content(row, name)], [name]
         scores = [_score(row, "score", row.values["score"])]
@@ -302,7 +311,7 @@ def _list(row: Row) -> Parsed:
         labels=(None,) * len(answers),
         scores=tuple(scores),
         roles=(Role.ANSWER,) * len(answers),
-        used=frozenset({"prompt", name, "scores", "score"} & set(row.values)),
+        used=frozenset({"prompt", name, scored}) - {""},
     )
 
 

@@ -107,13 +107,17 @@ class Tally:
         ranked = sorted(example.answers, key=lambda answer: -(answer.score or 0.0))
         said = [_digest(answer.ids) for answer in ranked if answer.role is Role.ANSWER]
         if len(said) == 1:  # a thumb is contradicted by its label, a pair by its order
-            label = example.answers[0].label or 0
-            said, turned = [said[0], bytes([label + 1])], [said[0], bytes([1 - label])]
+            label = example.answers[0].label
+            if label is None:  # a score has no opposite
+                said = [said[0], str(example.answers[0].score).encode()]
+                turned = list[bytes]()
+            else:
+                said, turned = [said[0], bytes([label + 1])], [said[0], bytes([1 - label])]
         else:
             turned = said[::-1]
         key = prompt + b"".join(said)
         self.counts["duplicates"] += key in self._seen
-        self.counts["contradictions"] += prompt + b"".join(turned) in self._seen
+        self.counts["contradictions"] += bool(turned) and prompt + b"".join(turned) in self._seen
         self._seen.add(key)
 
 

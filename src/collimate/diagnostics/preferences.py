@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs, View
@@ -77,7 +77,8 @@ def list_statistics(view: ListLogProbs) -> Mapping[str, Float[Tensor, " list"]]:
     """The names of `pair_statistics`, of each list's best (chosen) and worst (rejected) answer.
 
     The accuracies count all answers of a list that have another score than each other: the share of
-    such couples that log-probs (log-ratios) put in order, ties half; ½ for a list without any.
+    such couples that log-probs (log-ratios) put in order, ties half. Lists without any are left out:
+    `compared_lists`.
 
     >>> scored = ListLogProbs(policy=torch.tensor([-1.0, -5.0]), score=torch.tensor([2.0, 1.0]),
     ...     group=torch.tensor([0, 0]))
@@ -85,6 +86,7 @@ def list_statistics(view: ListLogProbs) -> Mapping[str, Float[Tensor, " list"]]:
     tensor([1.])
     """
     best, worst = (_extreme(sign * view.score, view) for sign in (1, -1))
+    kept = compared_lists(view)
     numbers = {
         "likelihood_accuracy": _ordered(view.policy, view),
         "log_prob_chosen": view.policy[best],
@@ -97,7 +99,18 @@ def list_statistics(view: ListLogProbs) -> Mapping[str, Float[Tensor, " list"]]:
             "log_ratio_chosen": ratio[best],
             "log_ratio_rejected": ratio[worst],
         }
-    return numbers
+    return {name: value[kept] for name, value in numbers.items()}
+
+
+def compared_lists(view: ListLogProbs) -> Bool[Tensor, " list"]:
+    """Which lists hold two answers of different scores.
+
+    >>> tie = torch.tensor([1.0, 1.0])
+    >>> compared_lists(ListLogProbs(policy=-tie, score=tie, group=torch.tensor([0, 0])))
+    tensor([False])
+    """
+    best, worst = (_extreme(sign * view.score, view) for sign in (1, -1))
+    return view.score[best] > view.score[worst]
 
 
 def _extreme(score: Float[Tensor, " answer"], view: ListLogProbs) -> Int[Tensor, " list"]:
@@ -109,13 +122,19 @@ def _extreme(score: Float[Tensor, " answer"], view: ListLogProbs) -> Int[Tensor,
 
 
 def _ordered(value: Float[Tensor, " answer"], view: ListLogProbs) -> Float[Tensor, " list"]:
-    above = (view.score[:, None] > view.score) & (view.group[:, None] == view.group)
-    a, b = above.nonzero().T
-    lists = value.new_zeros(len(view))
-    won = lists.index_add(0, view.group[a], _won(value[a], value[b]))
-    couples = lists.index_add(0, view.group[a], torch.ones_like(value[a]))
-    return torch.where(couples > 0, won / couples.clamp(min=1), lists + 0.5)
+    """Share of each list's couples of different scores that `value` puts in order; NaN without any."""
+    order = torch.argsort(view.group, stable=True)
+    sizes = torch.bincount(view.group, minlength=len(view))
+    place = (
+        torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[view.group[order]]
+    )
+    table = value.new_full((len(view), int(sizes.max())), torch.nan)
+    at = (view.group[order], place)
+    values, scores = (table.index_put(at, x[order].to(table)) for x in (value, view.score))
+    above = scores[:, :, None] > scores[:, None, :]
+    won = torch.where(above, _won(values[:, :, None], values[:, None, :]), 0.0)
+    return won.sum((1, 2)) / above.sum((1, 2))
 
 
-def _won(a: Float[Tensor, " unit"], b: Float[Tensor, " unit"]) -> Float[Tensor, " unit"]:
+def _won(a: Float[Tensor, ...], b: Float[Tensor, ...]) -> Float[Tensor, ...]:
     return torch.sign(a - b).add(1).div(2)

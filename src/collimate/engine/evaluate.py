@@ -43,7 +43,7 @@ def outputs(
 ) -> tuple[Float[Tensor, " token"], ...]:
     """One forward pass: each signal of each answer token; `frozen` for those against a reference."""
     packed = pack(model, examples)
-    if frozen is None:
+    if frozen is None or all(signal.against == "none" for signal in signals):
         return model(packed, signals)
     beside = packed if frozen.shared == model.shared else pack(frozen, examples)
     return model(packed, signals, frozen.said(beside))

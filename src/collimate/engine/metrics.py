@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._types import Batch, Example, Role, ThumbLogProbs, View
+from collimate._types import Batch, Example, ListLogProbs, Role, ThumbLogProbs, View
 from collimate.axes import State
 from collimate.compose import Objective
-from collimate.diagnostics import bootstrap_mean, statistics
+from collimate.diagnostics import bootstrap_mean, compared_lists, statistics
 from collimate.engine.evaluate import Rows
 from collimate.engine.objective import objective_value, view_of
 from collimate.engine.packing import step_batch
@@ -52,8 +52,7 @@ def evaluation(
         "loss": objective_value(objective, batch, states).item(),
     }
     view = _first_view(objective, batch)
-    owners = range(len(examples)) if not isinstance(view, ThumbLogProbs) else _owners(batch)
-    groups = [examples[i].prompt.tobytes() for i in owners]
+    groups = [examples[i].prompt.tobytes() for i in _owners(view, batch)]
     for name, value in statistics(view).items():
         if not len(value):
             continue
@@ -67,8 +66,13 @@ def _first_view(objective: Objective, batch: Batch) -> View:
     return view_of(batch, objective.parts[0].method.needs)
 
 
-def _owners(batch: Batch) -> Sequence[int]:
-    return batch.example[batch.role == Role.ANSWER].tolist()
+def _owners(view: View, batch: Batch) -> Sequence[int]:
+    """The example of each unit that an accuracy counts."""
+    if isinstance(view, ThumbLogProbs):
+        return batch.example[batch.role == Role.ANSWER].tolist()
+    if isinstance(view, ListLogProbs):
+        return compared_lists(view).nonzero().squeeze(-1).tolist()
+    return range(int(batch.example.max()) + 1)
 
 
 def _flat(rows: Rows) -> Float[Tensor, " token"]:

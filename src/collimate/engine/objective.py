@@ -90,7 +90,8 @@ def reads_reference_logits(objective: Objective) -> bool:
 
 def reference_update_of(objective: Objective) -> ReferenceUpdate | None:
     """How the reference moves; None where it stays. Errors: BadComposition for two ways."""
-    found = {part.method.needs.reference_update for part in objective.parts}
+    needs = [part.method.needs for part in objective.parts]
+    found = {need.reference_update for need in needs if need.reference}
     moves = found - {None}
     if moves and len(found) > 1:
         raise BadComposition(f"'{objective.name}': its parts move the reference in different ways")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from collimate._types import Example
+from collimate._types import Example, Role
+from collimate.data import best_score, is_wanted
 from collimate.engine.generate import greedy_samples
 from collimate.jobs._console import Console
 from collimate.jobs.prepare import Prepared
@@ -22,10 +24,18 @@ def samples_before(prepared: Prepared, count: int, console: Console) -> list[dic
             "prompt": decode(example.prompt, skip_special_tokens=True),
             "before": text,
             "after": None,
-            "chosen": decode(example.answers[0].ids, skip_special_tokens=True),
+            "chosen": _wanted(example, decode),
         }
         for example, text in zip(examples, _greedy(prepared, examples), strict=True)
     ]
+
+
+def _wanted(example: Example, decode: Callable[..., Any]) -> str | None:
+    """The first answer that the data call wanted, or score best; None where there is none."""
+    best = best_score(example)
+    found = (a.ids for a in example.answers if a.role is Role.ANSWER and is_wanted(a, best))
+    ids = next(found, None)
+    return None if ids is None else decode(ids, skip_special_tokens=True)
 
 
 def add_samples_after(samples: list[dict[str, Any]], prepared: Prepared) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from collimate._checks import BadComposition, BadConfig, BadModel, CollimateError
+from collimate._types import Example
 from collimate.axes import Needs
 from collimate.compose import Objective
 from collimate.data import Kind, Loaded
@@ -71,7 +72,7 @@ _KINDS: Mapping[str, Kind] = {
 }
 """What data are read as, by the view that the method reads."""
 
-_TRIED = 4  # rows that an objective is computed on before anything long begins
+_TRIED = 512  # rows that an objective is computed on together before anything long begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -230,7 +231,14 @@ def prepare(
     frozen = None
     if update is not None or reads_reference_logits(objective):
         with phases.phase("reference"):
-            frozen = frozen_reference(engine, reference, settings, longest=longest, runtime=runtime)
+            frozen = frozen_reference(
+                engine,
+                reference,
+                settings,
+                tokenizer=tokens,
+                examples=[example for part in sets for example in part.examples],
+                runtime=runtime,
+            )
             _require_one_vocabulary(engine, frozen)
             if update is not None:
                 _require_same_weights(policy, frozen.model)
@@ -302,11 +310,26 @@ def _load(
 
 
 def _require_computable(objective: Objective, loaded: Loaded) -> None:
-    """Compute the objective once on the first rows as they are, their log-probs made up.
+    """Compute the objective once on every row as it is, their log-probs made up.
 
-    Errors: BadComposition where a method fails on them, for example on a column they lack.
+    Errors: BadComposition where a method fails on them, for example on a column they lack, with the
+    row where one alone is to blame.
     """
-    examples = loaded.examples[:_TRIED]
+    for start in range(0, len(loaded.examples), _TRIED):
+        examples = loaded.examples[start : start + _TRIED]
+        try:
+            _compute(objective, examples, loaded)
+        except BadComposition:
+            for example in examples:
+                try:
+                    _compute(objective, [example], loaded)
+                except BadComposition as error:
+                    place = f"{loaded.facts.file}, row {example.row}"
+                    raise BadComposition(f"{place}: {error}") from error
+            raise
+
+
+def _compute(objective: Objective, examples: Sequence[Example], loaded: Loaded) -> None:
     rows = [tuple(np.full(len(a.ids), -1.0) for a in e.answers) for e in examples]
     signals = (log_prob, *(s for part in objective.parts for s in part.method.needs.signals))
     batch = stand_in(examples, rows, signals, torch.device("cpu"))
@@ -349,11 +372,11 @@ def _require_movable(policy: nn.Module, settings: TrainSettings, *, processes: i
 
 def _require_same_weights(policy: nn.Module, reference: nn.Module) -> None:
     """Errors: BadModel where the reference has other weights than the policy."""
-    shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (policy, reference)]
-    if shapes[0] != shapes[1]:
+    kinds = [{n: (p.shape, p.dtype) for n, p in m.named_parameters()} for m in (policy, reference)]
+    if kinds[0] != kinds[1]:
         raise BadModel(
-            "a reference that follows the policy (tr_dpo) must be of its architecture: give another "
-            "reference, or none, and the policy as passed is taken"
+            "a reference that follows the policy (tr_dpo) must be of its architecture and dtype: give "
+            "another reference, or none, and the policy as passed is taken"
         )
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import psutil
 import torch
 
-from collimate.compose import Objective
+from collimate.compose import Method, Objective
 from collimate.data import Loaded
 from collimate.engine.load import name_of
 from collimate.engine.model import causal_model
 from collimate.engine.quantize import entries, quantization_of
 from collimate.engine.run_folder import RunFolder
+from collimate.explanations import explanation
 from collimate.jobs.prepare import Prepared
 from collimate.jobs.settings import TrainSettings
 
@@ -103,7 +104,7 @@ def first_record(
 
 
 def describe_objective(objective: Objective) -> Mapping[str, Any]:
-    """The five choices by name (of the first part), parameters of a user's function, the source."""
+    """Five choices by name (of the first part), parameters of a user's function, source, formulas."""
     method = objective.parts[0].method
     choices = ("distribution", "divergence", "margin", "loss", "tradeoff")
     return {
@@ -111,6 +112,11 @@ def describe_objective(objective: Objective) -> Mapping[str, Any]:
         **{choice: getattr(getattr(method, choice, None), "name", None) for choice in choices},
         "parameters": dict(getattr(getattr(method, "function", None), "keywords", {})),
         "source": getattr(method, "source", ""),
+        "formulas": [
+            explanation(part.method).formula
+            for part in objective.parts
+            if isinstance(part.method, Method)
+        ],
     }
 
 

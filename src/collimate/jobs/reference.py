@@ -165,13 +165,15 @@ def frozen_reference(
     reference: AnyModel | None,
     settings: TrainSettings,
     *,
-    longest: int,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
     runtime: Runtime,
 ) -> LogProbModel:
-    """The reference as a model that stays as it is, for signals against its logits.
+    """The reference as a model that stays as it is, or moves with the policy.
 
     Of the policy as passed a copy is made, which shares whatever training leaves alone: under LoRA
-    every weight. longest: tokens of an example, which another model's layout is checked for.
+    every weight; another model object is copied too. examples: that it is to read, and that its
+    layout is checked for. Errors: BadModel where it cannot.
     """
     if reference is None:
         kept = {
@@ -189,7 +191,12 @@ def frozen_reference(
         trust_remote_code=settings.trust_remote_code,
         quantization=_quantization(reference, settings, runtime),
     )
+    trusted = settings.trust_remote_code
+    require_readable(model, examples, other_tokens(tokenizer, reference, trust_remote_code=trusted))
+    if isinstance(reference, nn.Module):
+        model = deepcopy(model)
     model.to(runtime.device).eval()
+    longest = max(example.tokens for example in examples)
     check = check_layout(model, longest=longest, gradients="none", processes=runtime.processes)
     return LogProbModel(model, shared=check.shared)
 

@@ -74,6 +74,8 @@ def train(
         run = collimate.train("path/to/model", "pairs.jsonl", method=methods.dpo(0.1), out="runs/a")
     """
     options = settings_from(settings)
+    if reference is model and not isinstance(model, str | Path):
+        reference = None  # the policy as passed: the object itself is about to change
     if options.report:
         require_extra("plotly", "report")
     if options.quantize is not None or options.optimizer == "adamw_8bit":

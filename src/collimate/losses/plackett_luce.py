@@ -12,7 +12,7 @@ from collimate.losses.loss import Loss
 
 
 def _plackett_luce(z: Float[Tensor, "*list rank"]) -> Float[Tensor, "*list"]:
-    there = z > -math.inf
+    there = z != -math.inf  # NaN is there, and shows
     safe = torch.where(there, z, torch.zeros_like(z))
     ranks = torch.arange(z.shape[-1], device=z.device)
     left = (ranks >= ranks[:, None]) & there[

@@ -31,8 +31,17 @@ def _places(view: ListLogProbs) -> tuple[Int[Tensor, " answer"], Int[Tensor, " a
     return order, rank
 
 
+def _require_several(view: ListLogProbs) -> None:
+    if (torch.bincount(view.group, minlength=len(view)) < 2).any():
+        raise BadComposition(
+            "this method needs two answers or more in each list, and one has fewer: leave it out, or use "
+            "direct_advantage_po, which reads each answer by itself"
+        )
+
+
 def _ranked(view: ListLogProbs, divergence: Divergence) -> Float[Tensor, "list rank"]:
     order, rank = _places(view)
+    _require_several(view)
     ratio = view.log_ratios()
     widest = int(rank.max()) + 1
     table = torch.full((len(view), widest), -math.inf, dtype=ratio.dtype, device=ratio.device)
@@ -45,10 +54,7 @@ def _over_worst(
     order, rank = _places(view)
     ratio, group = view.log_ratios()[order], view.group[order]
     sizes = torch.bincount(group, minlength=len(view))
-    if (sizes < 2).any():
-        raise BadComposition(
-            "this method needs two answers or more in each list, and one has fewer"
-        )
+    _require_several(view)
     worst = rank == sizes[group] - 1
     share = torch.where(worst, -weight, 1 / (sizes[group] - 1).to(ratio.dtype))
     return ratio.new_zeros(len(view)).index_add(0, group, share.to(ratio.dtype) * ratio)

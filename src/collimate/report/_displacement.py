@@ -122,13 +122,16 @@ def sentences(found: Displacement, method: MethodFacts | None = None) -> tuple[s
     if chosen < 0 and rejected < 0:
         usual = (
             f"This is usual for {method.name.upper()}, whose loss sees only the gap"
-            if method is not None and method.margin == "log_ratio_gap"
+            if method is not None and method.name in _OF_THE_GAP
             else "This is common"
         )
         return (f"{opening}: both fell, {change}.", f"{usual}; the mass went to other answers.")
     if chosen > 0 and rejected > 0:
         return (f"{opening}: both rose, {change}.",)
     return (f"{opening}: {change}.",)
+
+
+_OF_THE_GAP = ("dpo", "f_dpo", "f_dpo_js", "cdpo", "rdpo", "ipo", "hinge_norm")
 
 
 def short(found: Displacement) -> str:
