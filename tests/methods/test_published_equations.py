@@ -649,6 +649,35 @@ def test_a_swapped_pair_obeys_the_law_of_its_loss(method):
     assert_close(method(view) - method(turned), -z, rtol=1e-9, atol=1e-12)
 
 
+# A single loss of a gap that turns its sign with the pair; CPL's lam and DPOP's penalty do not.
+TURNED = [
+    m
+    for m in PRESETS
+    if m.margin.compares
+    and not (m.also or m.factor)
+    and not m.margin.name.startswith(("penalised", "sorted_gap"))
+    and not (m.margin.name.startswith("discounted") and not m.margin.name.endswith(" 1)"))
+]
+
+
+@pytest.mark.parametrize("method", TURNED, ids=attrgetter("name"))
+def test_a_turned_pair_costs_the_loss_of_minus_its_gap(method):
+    """L(-beta·h - target), tokens and lengths turned too: what the data said is all that changed."""
+    policy, reference, lengths, margin, signals = numbers_of()
+    owner = torch.arange(len(lengths)).repeat_interleave(lengths)
+    order = torch.argsort(owner ^ 1, stable=True)
+    turned = view_of(
+        policy[order],
+        reference[order],
+        lengths.view(-1, 2).flip(1).flatten(),
+        margin,
+        {name: signal[order] for name, signal in signals.items()},
+    )
+    gap = method.measure(pairs(), method.init())["reward_gap"]
+    want = method.loss(-gap - method.margin.target(turned))
+    assert_close(method(turned), want, rtol=1e-9, atol=1e-12)
+
+
 def test_madpo_asks_labels_of_a_reward_model_for_a_bounded_margin():
     """Labels drawn from sigmoid(g): the minimiser of the weighted loss is beta·h = c(g)·g."""
     method = methods.madpo(1.0, 2.0, 1.0, 3.0)
