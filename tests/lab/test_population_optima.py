@@ -16,6 +16,7 @@ BAR = 1e-4  # the promise; what is measured here is below 1e-8
 
 # With Bradley-Terry labels, any pairs drawn and any lengths.
 GENERAL = {
+    "apo_zero": partial(methods.apo_zero, 0.5),
     "chi_po": partial(methods.chi_po, 1.0),
     "cpl": partial(methods.cpl, 0.5),
     "dco_pass_at_n": partial(methods.dco_pass_at_n, 4),
@@ -31,7 +32,6 @@ GENERAL = {
 }
 # Of single answers: with both answers drawn from q.
 DRAWN_FROM_REFERENCE = {
-    "apo_zero": partial(methods.apo_zero, 0.5),
     "bco_pair": partial(methods.bco_pair, 0.5),
     "nca_pair": partial(methods.nca_pair, 0.5),
     "sppo_hard": partial(methods.sppo_hard, 0.2),

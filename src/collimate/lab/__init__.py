@@ -2,6 +2,11 @@
 
 from collimate.lab.balance import balance as balance
 from collimate.lab.descend import descend as descend
+from collimate.lab.differential_information import contrast as contrast
+from collimate.lab.differential_information import (
+    differential_information as differential_information,
+)
+from collimate.lab.differential_information import rejected_law as rejected_law
 from collimate.lab.fit import Fit as Fit
 from collimate.lab.fit import fit as fit
 from collimate.lab.frontier import Frontier as Frontier
@@ -20,10 +25,13 @@ __all__ = [
     "SampledPairs",
     "World",
     "balance",
+    "contrast",
     "descend",
+    "differential_information",
     "drawn_pairs",
     "every_pair",
     "fit",
+    "rejected_law",
     "tilt_per_token",
     "total_variation",
 ]
