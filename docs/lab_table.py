@@ -190,7 +190,7 @@ One world: {world} The reference has E[r] {reference:.2f} and {tokens:.2f} token
 
 UNEXPECTED = """## What a reader of the publications may not expect
 
-Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_table.py`.
+Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_table.py`, but where another file is named.
 
 - **DPO lowers the chosen answers at its exact optimum** (`dpo`, column chosen): their displacement is no failure of the optimiser. Every answer is chosen now and then, and mass goes to the few best.
 - **DPOP learns nothing from labels that contradict each other.** From lam = 2·(max P - min P)/min P on, P the win rates against q (here its default 50 is enough), the reference itself is the optimum.
@@ -199,6 +199,7 @@ Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_tab
 - **SPPO does not reach its target (P - ½)/β**, which is not normalised: the publication puts a constant in the place of log Z.
 - **NCA's optimum on pairs tilts by win rates, not by exp(r/β)**; but the chosen answers are held as it promises.
 - **EXO on pairs of hard labels is not at the reward's optimum**: it fits gaps linear in P. It ends close to the frontier, not on it.
+- **MADPO spreads hard pairs and pulls none together.** Above tau the weights of both labels are almost 1: at the defaults no pair's optimal gap is below DPO's by more than 0.01 (`tests/studies/test_margin_adaptation.py`).
 - **Losses without a reference shorten answers**: SimPO, AlphaPO, ORPO and ASFT go from {tokens:.2f} tokens to about 2, and end far below the frontier of their KL. At equal log-prob per token the shorter answer is the likelier one.
 """
 

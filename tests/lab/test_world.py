@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from collimate._checks import BadConfig
 from collimate.divergences import reverse_kl
 from collimate.lab import World, total_variation
-from collimate.lab.world import _checked
+from collimate.lab._fields import checked
 
 LOG_Q = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]).log()
 REWARD = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 1.0]])
@@ -138,7 +138,7 @@ def test_what_is_no_world_is_refused(arguments, message):
 def test_wrong_shapes_are_named(value, shape, message):
     """The record's own check, which users meet; in tests the annotations refuse first."""
     with pytest.raises(BadConfig, match=message):
-        _checked("x", value, shape)
+        checked("x", value, shape)
 
 
 def test_labels_are_who_is_chosen_over_whom(random_draws):

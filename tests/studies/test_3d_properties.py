@@ -1,4 +1,4 @@
-"""3D-properties of DPO: drastic drop of rejected answers, degradation, dispersion to unseen ones."""
+"""yan:25, 3D-properties of DPO: rejected answers drop, chosen ones degrade, unseen ones gain."""
 
 import math
 

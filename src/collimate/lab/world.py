@@ -12,11 +12,17 @@ from torch import Tensor
 
 from collimate._checks import BadConfig, positive, within
 from collimate.divergences import FDivergence
+from collimate.lab._fields import (
+    ROUNDING,
+    checked,
+    checked_law,
+    checked_preference,
+    checked_tokens,
+)
 from collimate.lab.frontier import Frontier, trace
 from collimate.lab.regression import least_squares_scores
 from collimate.lab.tilt import tilt
 
-_ROUNDING = 1e-5  # what float32 inputs may miss; it is removed
 _CONSISTENT = 1e-7  # relative; sigmoid and its inverse lose half the digits at a gap of 18
 
 
@@ -62,10 +68,10 @@ class World:
 
     def __post_init__(self) -> None:
         within("flip_rate", self.flip_rate, 0.0, 0.5)
-        log_q = _checked("reference_log_probs", self.reference_log_probs, None)
+        log_q = checked("reference_log_probs", self.reference_log_probs, None)
         contexts, responses = log_q.shape
         total = log_q.logsumexp(-1, keepdim=True)
-        if (total.abs() > _ROUNDING).any():
+        if (total.abs() > ROUNDING).any():
             context = int(total.abs().argmax())
             raise BadConfig(
                 f"reference_log_probs: the probabilities of context {context} sum to "
@@ -73,17 +79,17 @@ class World:
                 "response for everything else"
             )
         object.__setattr__(self, "reference_log_probs", log_q - total)
-        object.__setattr__(self, "reward", _checked("reward", self.reward, (contexts, responses)))
+        object.__setattr__(self, "reward", checked("reward", self.reward, (contexts, responses)))
         if self.pair_law is not None:
             law = self.pair_law
             shape = (contexts, responses) if law.dim() == 2 else (contexts, responses, responses)
-            object.__setattr__(self, "pair_law", _law(_checked("pair_law", law, shape)))
+            object.__setattr__(self, "pair_law", checked_law(checked("pair_law", law, shape)))
         if self.preference is not None:
             square = (contexts, responses, responses)
-            matrix = _preference(_checked("preference", self.preference, square))
+            matrix = checked_preference(checked("preference", self.preference, square))
             object.__setattr__(self, "preference", matrix)
         if self.tokens is not None:
-            tokens = _tokens(_checked("tokens", self.tokens, (contexts, responses)))
+            tokens = checked_tokens(checked("tokens", self.tokens, (contexts, responses)))
             object.__setattr__(self, "tokens", tokens)
 
     @property
@@ -282,67 +288,6 @@ def total_variation(
     tensor([0.2500])
     """
     return (log_p.exp() - log_r.exp()).abs().sum(-1) / 2
-
-
-def _checked(name: str, value: Tensor, shape: tuple[int, ...] | None) -> Tensor:
-    """A finite float64 copy of the given shape, or of [context >= 1, response >= 2]."""
-    if shape is None and (value.dim() != 2 or value.shape[0] < 1 or value.shape[1] < 2):
-        raise BadConfig(
-            f"{name} must have shape [context, response] with at least 2 responses, got "
-            f"{list(value.shape)}"
-        )
-    if shape is not None and tuple(value.shape) != shape:
-        raise BadConfig(
-            f"{name} must have shape {list(shape)} to match reference_log_probs, got "
-            f"{list(value.shape)}"
-        )
-    copy = value.detach().to(torch.float64, copy=True)
-    if not torch.isfinite(copy).all():
-        where = (~torch.isfinite(copy)).nonzero()[0].tolist()
-        raise BadConfig(
-            f"{name}{where} is {copy[tuple(where)].item()}: every entry must be finite; leave out "
-            "responses that cannot occur"
-        )
-    return copy
-
-
-def _law(law: Tensor) -> Tensor:
-    total = law.flatten(1).sum(-1)
-    if (law < 0).any() or ((total - 1).abs() > _ROUNDING).any():
-        raise BadConfig(
-            "pair_law must be non-negative and sum to 1 in each context, got sums "
-            f"{[round(x, 6) for x in total.tolist()]} and least entry {law.min().item():.6g}; "
-            "divide each context by its sum"
-        )
-    return law / total.reshape(-1, *[1] * (law.dim() - 1))
-
-
-def _tokens(tokens: Tensor) -> Tensor:
-    if (tokens < 1).any() or (tokens != tokens.round()).any():
-        raise BadConfig(
-            "tokens must be whole numbers of at least 1, got "
-            f"{tokens.min().item():g} to {tokens.max().item():g}"
-        )
-    return tokens
-
-
-def _preference(
-    matrix: Float[Tensor, "context response response"],
-) -> Float[Tensor, "context response response"]:
-    if (matrix < 0).any() or (matrix > 1).any():
-        raise BadConfig(
-            f"preference must lie in [0, 1], got {matrix.min().item():.6g} to "
-            f"{matrix.max().item():.6g}: entry [c, y, y'] is the probability that y beats y'"
-        )
-    miss = (matrix + matrix.mT - 1).abs()
-    if miss.max().item() > _ROUNDING:
-        c, y, z = (int(i) for i in np.unravel_index(int(miss.argmax()), miss.shape))
-        raise BadConfig(
-            f"preference: P[{c}, {y}, {z}] + P[{c}, {z}, {y}] = "
-            f"{(matrix[c, y, z] + matrix[c, z, y]).item():.6g}, not 1: exactly one of two "
-            "responses is preferred"
-        )
-    return (matrix + 1 - matrix.mT) / 2
 
 
 __all__ = ["SampledPairs", "World", "total_variation"]

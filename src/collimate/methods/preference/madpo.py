@@ -27,8 +27,8 @@ def madpo(
     u = log policy - log reference (nats), r a frozen Bradley-Terry reward model. w = s(c·g)/s(g) for
     g > -tau, else 1, s the sigmoid; c(g) = c_min + (c_max - c_min)/(1 + k·e^{lam·(|g| - tau)}) falls
     from c_max to c_min = 1/c_max and is 1 at tau. Where labels follow s(g), beta·h = c·g is optimal
-    for |g| < tau: hard pairs are spread, easy ones pulled together. The population optimum is known
-    where one score per response has all those gaps, as of two responses.
+    for |g| < tau, which spreads hard pairs; beyond tau it is g less e^-cg at most. The population
+    optimum is known where one score per response has all those gaps, as of two responses.
 
     Errors: BadConfig unless beta, lam and tau are above 0 and c_max above 1; BadComposition without
     the column. Source: rho:25 (first version and its code).
