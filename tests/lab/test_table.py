@@ -101,3 +101,9 @@ def test_discopop_first_moves_the_wrong_way(table):
     better = fit(world, table.preset("dpo")).log_probs
     assert world.expected_reward(better) > before + 0.9
     assert world.divergence(end, reverse_kl) > 0.02
+
+
+def test_nca_holds_the_chosen_answers(table):
+    chosen, rejected = table.reached("nca_pair")[4:6]
+    assert chosen == pytest.approx(0.0, abs=0.02)
+    assert rejected < -0.1
