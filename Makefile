@@ -15,10 +15,10 @@ REPEATS ?= 5
 CHAOS_SECONDS ?= 360
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract unit slow chaos parity bench catalogue format clean
+.PHONY: help demo test lint types contract unit slow chaos parity bench catalogue lab-table format clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.installed-demo  ## align a tiny model, compare it with the exact optimum, say where the report is
 	rm -rf runs/demo
@@ -56,6 +56,9 @@ bench: $(VENV)/.installed-demo $(TRL_PYTHON)  ## DPO speed and memory against TR
 catalogue: $(VENV)/.installed-dev  ## list the presets of collimate.methods anew, after one was added
 	$(BIN)/python -m collimate.jobs.methods
 	$(BIN)/python -m collimate.logic.tables docs/logic.md
+
+lab-table: $(VENV)/.installed-dev  ## compute docs/lab.md anew: exact optima, and what each preset reaches
+	OMP_NUM_THREADS=1 $(BIN)/python docs/lab_table.py
 
 format: $(VENV)/.installed-dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

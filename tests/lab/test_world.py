@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from collimate._checks import BadConfig
 from collimate.divergences import reverse_kl
 from collimate.lab import World, total_variation
-from collimate.lab.world import _checked
+from collimate.lab._fields import checked
 
 LOG_Q = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]).log()
 REWARD = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 1.0]])
@@ -138,4 +138,45 @@ def test_what_is_no_world_is_refused(arguments, message):
 def test_wrong_shapes_are_named(value, shape, message):
     """The record's own check, which users meet; in tests the annotations refuse first."""
     with pytest.raises(BadConfig, match=message):
-        _checked("x", value, shape)
+        checked("x", value, shape)
+
+
+def test_labels_are_who_is_chosen_over_whom(random_draws):
+    mu = random_draws(contexts=2, responses=3)
+    labels = World(LOG_Q, REWARD, mu, 0.1).labels()
+    assert_close(labels.sum((-2, -1)), torch.ones(2).double())
+    clean = 1 / (1 + math.exp(-1.0))
+    want = 2 * mu[0, 0] * mu[0, 1] * (0.1 + 0.8 * clean)
+    assert_close(labels[0, 0, 1], want)
+
+
+def test_strengths_are_the_reward_or_what_explains_the_labels():
+    world = World(LOG_Q, REWARD)
+    assert torch.equal(world.strengths(), world.reward)
+    gaps = 2 * (world.reward[:, :, None] - world.reward[:, None, :])
+    said = World(LOG_Q, REWARD, preference=torch.sigmoid(gaps)).strengths()
+    assert_close(said, 2 * (world.reward - world.reward.mean(-1, keepdim=True)))
+    assert World(LOG_Q, REWARD, flip_rate=0.1).strengths() is None  # three responses
+    certain = torch.tensor([[[0.5, 1.0], [0.0, 0.5]]])
+    assert (
+        World(LOG_Q[:1, :2].log_softmax(-1), REWARD[:1, :2], preference=certain).strengths() is None
+    )
+
+
+def test_scores_look_at_drawn_pairs_only():
+    path = torch.zeros(1, 3, 3)
+    path[0, [0, 1], [1, 2]] = 0.5
+    world = World(LOG_Q[:1], REWARD[:1], path)
+    gaps = torch.tensor([[[0.0, 1.0, 99.0], [-1.0, 0.0, 2.0], [-99.0, -2.0, 0.0]]]).double()
+    scores = world.scores(gaps)
+    assert_close(scores[0, 0] - scores[0, 2], torch.tensor(3.0).double())
+    assert World(LOG_Q[:1], REWARD[:1]).scores(gaps) is None
+
+
+def test_tokens_are_whole_numbers_and_one_by_default():
+    assert torch.equal(World(LOG_Q, REWARD).lengths(), torch.ones(2, 3).double())
+    tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    assert World(LOG_Q, REWARD, tokens=tokens).lengths()[1, 2] == 6
+    for bad in (tokens - 1, tokens + 0.5):
+        with pytest.raises(BadConfig, match="tokens must be whole numbers of at least 1"):
+            World(LOG_Q, REWARD, tokens=bad)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import BadComposition, NotConverged
-from collimate._types import PairLogProbs
 from collimate.axes import Method, Term
 from collimate.lab.newton import Local, minimise
+from collimate.lab.pairs import every_pair
 from collimate.lab.world import World
 
 
@@ -43,8 +43,10 @@ def fit(
 
     The population loss is the mean of the method's loss over contexts, pairs drawn by the pair law,
     and labels; the method sees one view of all pairs, their probabilities in the column `weight`,
-    each response counted as one token. Newton's method in float64 with the exact Hessian, damped,
-    each context by itself. A method with state is fitted in its initial state.
+    the gap of rewards in `margin`, and a response's log-prob shared out evenly among its tokens.
+    Newton's method in float64 with the exact Hessian, damped, in steps of at most 4 nats, each
+    context by itself. A method with state is fitted in its initial state. Of a loss with several
+    minima it finds one near `initial`.
 
     Args: initial, log-probs to start from (default: the reference); where a small beta does not
     converge, start from the fit at a larger one. tolerance, of the gradient norm. max_iterations,
@@ -58,17 +60,17 @@ def fit(
     >>> fit(world, dpo(beta=1.0)).log_probs.exp()
     tensor([[0.7311, 0.2689]], dtype=torch.float64)
     """
-    _require_pairs(method)
-    view, chosen, rejected = _population(world)
-    shape = world.reward.shape
+    require_pairs(method)
+    _require_apart(method)
+    pairs, contexts = every_pair(world), len(world.reward)
+    places = (pairs.chosen, pairs.rejected)
 
     def local(logits: Float[Tensor, "context response"]) -> Local:
         log_probs = torch.log_softmax(logits, dim=-1)
         flat = log_probs.flatten()
-        at_chosen, at_rejected = (flat[i].requires_grad_() for i in (chosen, rejected))
-        here = replace(view, policy_chosen=at_chosen, policy_rejected=at_rejected)
-        values = _per_pair(method.terms(here, method.init())) * shape[0]
-        return _derivatives(values, (at_chosen, at_rejected), (chosen, rejected), log_probs)
+        chosen, rejected = (flat[place].requires_grad_() for place in places)
+        values = shares(method.terms(pairs.at(chosen, rejected), method.init())) * contexts
+        return _derivatives(values, (chosen, rejected), places, log_probs)
 
     start = world.reference_log_probs if initial is None else initial.detach().double()
     logits, norm, iterations, loss = minimise(local, start, tolerance, max_iterations)
@@ -77,7 +79,8 @@ def fit(
             f"lab.fit of '{method.name}' stopped after {iterations} iterations with a gradient "
             f"norm of {norm:.3g}, above the tolerance {tolerance:.3g}: start from the fit at a "
             "larger beta (initial=...), raise max_iterations, or check that the loss is smooth and "
-            "has a minimum on this world (a hinge, or rDPO on clean labels, may have none)"
+            "has a minimum on this world (rDPO on clean labels may have none); lab.descend follows "
+            "a loss with kinks, a hinge for one"
         )
     return Fit(
         log_probs=torch.log_softmax(logits, dim=-1),
@@ -87,46 +90,27 @@ def fit(
     )
 
 
-def _require_pairs(method: Method) -> None:
+def require_pairs(method: Method) -> None:
+    """BadComposition for a method that reads another view than pairs."""
     if method.needs.view != "pairs":
         raise BadComposition(
-            f"lab.fit enumerates pairs, and method '{method.name}' reads a view of "
+            f"the lab enumerates pairs, and method '{method.name}' reads a view of "
             f"{method.needs.view}; fit a method of pairs"
         )
+
+
+def _require_apart(method: Method) -> None:
     if method.needs.couples != "example":
         raise BadComposition(
             f"method '{method.name}' couples the pairs of a batch, so its population loss is not a "
-            "mean over pairs; minimise it with an optimiser of your own on `world.sample_pairs`"
+            "mean over pairs; use lab.descend on pairs of `world.sample_pairs`"
         )
 
 
-def _population(world: World) -> tuple[PairLogProbs, Tensor, Tensor]:
-    """A view of every pair with positive probability, and where its answers are in the flat table.
-
-    Both orders of drawing give the same pair of chosen and rejected: their probabilities add.
-    """
-    law = world.pairs()
-    weight = (law + law.mT) * world.preferences()
-    context, first, second = weight.nonzero().unbind(-1)
-    responses = weight.shape[-1]
-    chosen, rejected = context * responses + first, context * responses + second
-    reference = world.reference_log_probs.flatten()
-    view = PairLogProbs(
-        policy_chosen=reference[chosen],
-        policy_rejected=reference[rejected],
-        reference_chosen=reference[chosen],
-        reference_rejected=reference[rejected],
-        chosen_tokens=torch.ones_like(reference[chosen]),
-        rejected_tokens=torch.ones_like(reference[chosen]),
-        columns={"weight": weight[context, first, second]},
-    )
-    return view, chosen, rejected
-
-
-def _per_pair(terms: Mapping[str, Term]) -> Float[Tensor, " pair"]:
+def shares(terms: Mapping[str, Term]) -> Float[Tensor, " pair"]:
     """Each pair's share of the objective Σ c·Σ values·weight / Σ weight."""
-    shares = [c * values * (weight / weight.sum()) for c, values, weight in terms.values()]
-    return torch.stack(shares).sum(0)
+    each = [c * values * (weight / weight.sum()) for c, values, weight in terms.values()]
+    return torch.stack(each).sum(0)
 
 
 def _derivatives(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _ROUNDING = 1e-14  # relative; below it two losses are equal and the gradient decides
+_LONGEST = 4.0  # nats; farther away the curvature here says nothing, and sigmoids are flat
 _LEAST_DAMPING = 1e-14  # in units of the largest curvature; more than a null direction's rounding
 
 
@@ -30,8 +31,8 @@ def minimise(
     """Point, largest gradient norm, iterations, mean loss: problem by problem, all at once.
 
     The step is -(|H| + μ)^-1·g, |H| with the absolute eigenvalues of the Hessian, which descends in
-    negative curvature too. μ falls after a step that is taken and rises after one that is not. A
-    problem stops at its first gradient norm of at most `tolerance`.
+    negative curvature too, cut to at most 4 in any variable. μ falls after a step that is taken and
+    rises after one that is not. A problem stops at its first gradient norm of at most `tolerance`.
     """
     point, here = start, local(start)
     damping = torch.full_like(here.loss, 1e-3)
@@ -40,9 +41,11 @@ def minimise(
     while iterations < max_iterations and (here.gradient.norm(dim=-1) > tolerance).any():
         iterations += 1
         scale = eigen.eigenvalues.abs()
-        shift = (damping.clamp(min=_LEAST_DAMPING) * scale.amax(-1))[:, None]
+        # Not 0 where all curvature is: a sigmoid has none at its middle.
+        shift = (damping.clamp(min=_LEAST_DAMPING) * scale.amax(-1)).clamp(min=1e-200)[:, None]
         along = (eigen.eigenvectors.mT @ here.gradient[..., None]).squeeze(-1)
         step = -(eigen.eigenvectors @ (along / (scale + shift))[..., None]).squeeze(-1)
+        step = step * (_LONGEST / step.abs().amax(-1, keepdim=True)).clamp(max=1)
         there = local(point + step)
         taken = _better(there, here) & (here.gradient.norm(dim=-1) > tolerance)
         damping = torch.where(taken, damping / 5, (damping * 4).clamp(min=_LEAST_DAMPING))

@@ -1,4 +1,4 @@
-"""Least squares of log-ratio gaps on preferences: the population optimum of IPO."""
+"""Scores of responses whose gaps fit given ones in least squares, over the pairs that are drawn."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from torch import Tensor
 from collimate._checks import BadConfig
 
 
-def regression_log_ratio(
+def least_squares_scores(
     pair_law: Float[Tensor, "context response response"],
-    preferences: Float[Tensor, "context response response"],
-    tau: float,
+    gaps: Float[Tensor, "context response response"],
 ) -> Float[Tensor, "context response"]:
-    """u that minimises Σ law·[P·(h - m)² + (1-P)·(-h - m)²], h = u_y - u_y', m = 1/(2·tau).
+    """v that minimises Σ law(y, y')·(v(y) - v(y') - gap(y, y'))², gaps antisymmetric; v sums to zero.
 
-    Up to constants this is Σ law·(h² - 2·m·(2P - 1)·h), whose normal equations are one weighted
-    graph Laplacian per context, the graph being the pairs that are drawn. u sums to zero.
+    The normal equations are one weighted graph Laplacian per context, the graph being the pairs that
+    are drawn.
 
     Errors: BadConfig if the drawn pairs leave a response unconnected to another.
     """
@@ -25,10 +24,9 @@ def regression_log_ratio(
     drawn = drawn - torch.diag_embed(drawn.diagonal(dim1=-2, dim2=-1))
     _require_connected(drawn)
     degree = drawn.sum(-1)
-    right = (drawn * (2 * preferences - 1)).sum(-1) / (2 * tau)
-    # The Laplacian maps constants to zero; a rank-one term of like size fixes Σ u = 0.
+    # The Laplacian maps constants to zero; a rank-one term of like size fixes Σ v = 0.
     anchor = degree.mean(-1)[:, None, None] / drawn.shape[-1]
-    return torch.linalg.solve(torch.diag_embed(degree) - drawn + anchor, right)
+    return torch.linalg.solve(torch.diag_embed(degree) - drawn + anchor, (drawn * gaps).sum(-1))
 
 
 def _require_connected(drawn: Float[Tensor, "context response response"]) -> None:

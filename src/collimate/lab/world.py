@@ -12,11 +12,18 @@ from torch import Tensor
 
 from collimate._checks import BadConfig, positive, within
 from collimate.divergences import FDivergence
+from collimate.lab._fields import (
+    ROUNDING,
+    checked,
+    checked_law,
+    checked_preference,
+    checked_tokens,
+)
 from collimate.lab.frontier import Frontier, trace
-from collimate.lab.regression import regression_log_ratio
+from collimate.lab.regression import least_squares_scores
 from collimate.lab.tilt import tilt
 
-_ROUNDING = 1e-5  # what float32 inputs may miss; it is removed
+_CONSISTENT = 1e-7  # relative; sigmoid and its inverse lose half the digits at a gap of 18
 
 
 class SampledPairs(NamedTuple):
@@ -39,6 +46,7 @@ class World:
     flip_rate: in [0, ½), share of labels that are turned round.
     preference: P(y ≻ y') before flips, [context, response, response] with P + Pᵀ = 1; None:
     Bradley-Terry, sigmoid(r(y) - r(y')).
+    tokens: whole number of tokens of each response, at least 1; None: one each.
 
     Everything is stored and computed in float64; rounding of at most 1e-5 in a sum is removed.
 
@@ -56,13 +64,14 @@ class World:
     ) = None
     flip_rate: float = 0.0
     preference: Float[Tensor, "context response response"] | None = None
+    tokens: Float[Tensor, "context response"] | Int[Tensor, "context response"] | None = None
 
     def __post_init__(self) -> None:
         within("flip_rate", self.flip_rate, 0.0, 0.5)
-        log_q = _checked("reference_log_probs", self.reference_log_probs, None)
+        log_q = checked("reference_log_probs", self.reference_log_probs, None)
         contexts, responses = log_q.shape
         total = log_q.logsumexp(-1, keepdim=True)
-        if (total.abs() > _ROUNDING).any():
+        if (total.abs() > ROUNDING).any():
             context = int(total.abs().argmax())
             raise BadConfig(
                 f"reference_log_probs: the probabilities of context {context} sum to "
@@ -70,15 +79,18 @@ class World:
                 "response for everything else"
             )
         object.__setattr__(self, "reference_log_probs", log_q - total)
-        object.__setattr__(self, "reward", _checked("reward", self.reward, (contexts, responses)))
+        object.__setattr__(self, "reward", checked("reward", self.reward, (contexts, responses)))
         if self.pair_law is not None:
             law = self.pair_law
             shape = (contexts, responses) if law.dim() == 2 else (contexts, responses, responses)
-            object.__setattr__(self, "pair_law", _law(_checked("pair_law", law, shape)))
+            object.__setattr__(self, "pair_law", checked_law(checked("pair_law", law, shape)))
         if self.preference is not None:
             square = (contexts, responses, responses)
-            matrix = _preference(_checked("preference", self.preference, square))
+            matrix = checked_preference(checked("preference", self.preference, square))
             object.__setattr__(self, "preference", matrix)
+        if self.tokens is not None:
+            tokens = checked_tokens(checked("tokens", self.tokens, (contexts, responses)))
+            object.__setattr__(self, "tokens", tokens)
 
     @property
     def is_bradley_terry(self) -> bool:
@@ -103,11 +115,60 @@ class World:
             clean = self.preference
         return self._flipped(clean)
 
-    def optimum(self, divergence: FDivergence, beta: float) -> Float[Tensor, "context response"]:
+    def lengths(self) -> Float[Tensor, "context response"]:
+        """Tokens of each response."""
+        return torch.ones_like(self.reward) if self.tokens is None else self.tokens.double()
+
+    def labels(self) -> Float[Tensor, "context response response"]:
+        """Probability that (y, y') are compared, in either order, and y is chosen.
+
+        Each context sums to 1: over the last dimension that of y being the chosen response, over
+        the one before that of y' being the rejected one.
+        """
+        law = self.pairs()
+        return (law + law.mT) * self.preferences()
+
+    def strengths(self) -> Float[Tensor, "context response"] | None:
+        """v with P(y ≻ y') = sigmoid(v(y) - v(y')) on all pairs that are drawn, flips included.
+
+        The reward where labels follow it; None where no v does. Source: bradley:52.
+        """
+        return self.reward if self.is_bradley_terry else self.scores(self.preferences().logit())
+
+    def scores(
+        self, gaps: Float[Tensor, "context response response"]
+    ) -> Float[Tensor, "context response"] | None:
+        """v with v(y) - v(y') = gap(y, y') on all pairs that are drawn, or None: there may be none.
+
+        Each pair by itself would have its loss least at a gap of its own. Where one v has all those
+        gaps, no policy does better; of two responses it always exists.
+
+        Errors: BadConfig if the drawn pairs do not connect all responses of a context.
+
+        >>> world = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]), flip_rate=0.1)
+        >>> world.scores(world.preferences().logit())
+        tensor([[ 0.3881, -0.3881]], dtype=torch.float64)
+        """
+        law = self.pairs()
+        wanted = torch.where(law + law.mT > 0, gaps, torch.zeros_like(law))
+        if not torch.isfinite(wanted).all():
+            return None
+        v = least_squares_scores(law, wanted)
+        miss = (v[:, :, None] - v[:, None, :] - wanted).abs()
+        miss = torch.where(law + law.mT > 0, miss, torch.zeros_like(miss))
+        return v if miss.max() <= _CONSISTENT * (1 + wanted.abs().max()) else None
+
+    def optimum(
+        self,
+        divergence: FDivergence,
+        beta: float,
+        reward: Float[Tensor, "context response"] | None = None,
+    ) -> Float[Tensor, "context response"]:
         """Log-probs of the maximiser of E_p[r] - beta·D_f(p‖q) in each context (nats).
 
         p*(y) = q(y)·max(0, (f')^-1((r(y) - λ)/beta)); the normaliser is exact to 1e-12. Responses
-        get probability 0, log-prob -inf, only where f'(0+) is finite.
+        get probability 0, log-prob -inf, only where f'(0+) is finite. reward: another r than the
+        world's own.
 
         Errors: BadConfig unless beta is finite and above 0. Source: wang:24 theorem 1.
 
@@ -116,7 +177,8 @@ class World:
         >>> world.optimum(reverse_kl, 1.0).exp()
         tensor([[0.7311, 0.2689]], dtype=torch.float64)
         """
-        return tilt(self.reference_log_probs, self.reward, divergence, positive("beta", beta))
+        r = self.reward if reward is None else reward
+        return tilt(self.reference_log_probs, r, divergence, positive("beta", beta))
 
     def regression_optimum(self, tau: float) -> Float[Tensor, "context response"]:
         """Log-probs of the minimiser of IPO's population loss (nats), for any pair law and labels.
@@ -132,8 +194,16 @@ class World:
         >>> world.regression_optimum(0.5).exp()
         tensor([[0.6135, 0.3865]], dtype=torch.float64)
         """
-        u = regression_log_ratio(self.pairs(), self.preferences(), positive("tau", tau))
-        return torch.log_softmax(self.reference_log_probs + u, dim=-1)
+        return torch.log_softmax(self.reference_log_probs + self.regression(tau), dim=-1)
+
+    def regression(self, tau: float) -> Float[Tensor, "context response"]:
+        """v that minimises Σ law·[P·(h - m)² + (1-P)·(-h - m)²], h = v(y) - v(y'), m = 1/(2·tau).
+
+        Up to constants Σ law·(h - (2P - 1)·m)²: any margin of which h is a gap has its least squares
+        here. Errors as in `regression_optimum`. Source: azar:24 eq. 17.
+        """
+        gaps = (2 * self.preferences() - 1) / (2 * positive("tau", tau))
+        return least_squares_scores(self.pairs(), gaps)
 
     def expected_reward(self, log_probs: Float[Tensor, "context response"]) -> float:
         """E_p[r], mean over contexts, in units of the reward."""
@@ -218,58 +288,6 @@ def total_variation(
     tensor([0.2500])
     """
     return (log_p.exp() - log_r.exp()).abs().sum(-1) / 2
-
-
-def _checked(name: str, value: Tensor, shape: tuple[int, ...] | None) -> Tensor:
-    """A finite float64 copy of the given shape, or of [context >= 1, response >= 2]."""
-    if shape is None and (value.dim() != 2 or value.shape[0] < 1 or value.shape[1] < 2):
-        raise BadConfig(
-            f"{name} must have shape [context, response] with at least 2 responses, got "
-            f"{list(value.shape)}"
-        )
-    if shape is not None and tuple(value.shape) != shape:
-        raise BadConfig(
-            f"{name} must have shape {list(shape)} to match reference_log_probs, got "
-            f"{list(value.shape)}"
-        )
-    copy = value.detach().to(torch.float64, copy=True)
-    if not torch.isfinite(copy).all():
-        where = (~torch.isfinite(copy)).nonzero()[0].tolist()
-        raise BadConfig(
-            f"{name}{where} is {copy[tuple(where)].item()}: every entry must be finite; leave out "
-            "responses that cannot occur"
-        )
-    return copy
-
-
-def _law(law: Tensor) -> Tensor:
-    total = law.flatten(1).sum(-1)
-    if (law < 0).any() or ((total - 1).abs() > _ROUNDING).any():
-        raise BadConfig(
-            "pair_law must be non-negative and sum to 1 in each context, got sums "
-            f"{[round(x, 6) for x in total.tolist()]} and least entry {law.min().item():.6g}; "
-            "divide each context by its sum"
-        )
-    return law / total.reshape(-1, *[1] * (law.dim() - 1))
-
-
-def _preference(
-    matrix: Float[Tensor, "context response response"],
-) -> Float[Tensor, "context response response"]:
-    if (matrix < 0).any() or (matrix > 1).any():
-        raise BadConfig(
-            f"preference must lie in [0, 1], got {matrix.min().item():.6g} to "
-            f"{matrix.max().item():.6g}: entry [c, y, y'] is the probability that y beats y'"
-        )
-    miss = (matrix + matrix.mT - 1).abs()
-    if miss.max().item() > _ROUNDING:
-        c, y, z = (int(i) for i in np.unravel_index(int(miss.argmax()), miss.shape))
-        raise BadConfig(
-            f"preference: P[{c}, {y}, {z}] + P[{c}, {z}, {y}] = "
-            f"{(matrix[c, y, z] + matrix[c, z, y]).item():.6g}, not 1: exactly one of two "
-            "responses is preferred"
-        )
-    return (matrix + 1 - matrix.mT) / 2
 
 
 __all__ = ["SampledPairs", "World", "total_variation"]

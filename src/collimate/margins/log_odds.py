@@ -22,7 +22,8 @@ LINEAR_ABOVE = -1e-6
 
 def _log_odds(mean: Float[Tensor, " pair"]) -> Float[Tensor, " pair"]:
     tame = mean.clamp(max=LINEAR_ABOVE)
-    return tame - log1mexp(tame) - (mean - tame) / math.expm1(LINEAR_ABOVE)
+    # relu, not mean - tame: below, two slopes of 1e6 would cancel to 1 and cost six digits.
+    return tame - log1mexp(tame) - (mean - LINEAR_ABOVE).relu() / math.expm1(LINEAR_ABOVE)
 
 
 def _gap(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from collimate import losses, margins
 from collimate.compose import Method, Summand
+from collimate.lab import World, balance
 from collimate.methods.preference.dpo import dpo
 
 
@@ -13,7 +18,8 @@ def apo_zero(beta: float = 0.1) -> Method:
     """-sigmoid(beta·u_w) + sigmoid(beta·u_l) per pair: chosen answers up, rejected ones down.
 
     u = log policy - log reference (nats). For chosen answers that are better than what the policy
-    writes. TRL adds 1, which changes no gradient.
+    writes. TRL adds 1, which changes no gradient. For beta < 1 the population optimum is known: answers
+    that lose more often than they win get no probability, however good they are.
 
     Errors: BadConfig unless beta is finite and above 0. Source: doosterlinck:25.
 
@@ -26,6 +32,17 @@ def apo_zero(beta: float = 0.1) -> Method:
         loss=losses.negated_sigmoid,
         coefficient=-1.0,
     )
+
+    def optimum(world: World) -> Float[Tensor, "context response"] | None:
+        labels = world.labels()
+        surplus = labels.sum(-1) - labels.sum(-2)
+
+        def pull(u: Float[Tensor, "context response"]) -> Float[Tensor, "context response"]:
+            return surplus * torch.sigmoid(beta * u) * torch.sigmoid(-beta * u)
+
+        # Not convex in u; but sigmoid(beta·log t) is concave in t, and one u fits each multiplier.
+        return balance(world.reference_log_probs, pull) if beta < 1 else None
+
     return replace(
         dpo(beta),
         name="apo_zero",
@@ -33,5 +50,5 @@ def apo_zero(beta: float = 0.1) -> Method:
         loss=losses.negated_sigmoid,
         also=(down,),
         source="doosterlinck:25",
-        optimum=None,
+        optimum=optimum,
     )

@@ -27,7 +27,8 @@ def f_dpo(beta: float = 0.1, divergence: FDivergence = divergences.reverse_kl) -
     """
 
     def optimum(world: World) -> Float[Tensor, "context response"] | None:
-        return world.optimum(divergence, beta) if world.is_bradley_terry else None
+        strengths = world.strengths()
+        return None if strengths is None else world.optimum(divergence, beta, strengths)
 
     return Method(
         name="f_dpo",

@@ -27,9 +27,11 @@ def rdpo(beta: float = 0.1, flip_rate: float = 0.1) -> Method:
     """
 
     def optimum(world: World) -> Float[Tensor, "context response"] | None:
-        if world.preference is not None or world.flip_rate != flip_rate:
-            return None
-        return world.optimum(divergences.reverse_kl, beta)
+        if world.preference is None and world.flip_rate == flip_rate:
+            return world.optimum(divergences.reverse_kl, beta)
+        clean = (world.preferences() - flip_rate) / (1 - 2 * flip_rate)  # a number off [0, 1]: none
+        scores = world.scores(clean.logit())
+        return None if scores is None else world.optimum(divergences.reverse_kl, beta, scores)
 
     return replace(
         dpo(beta),
