@@ -93,7 +93,7 @@ def test_every_preset_is_placed():
     assert not known & NONE_KNOWN
 
 
-@pytest.mark.parametrize("name", NONE_KNOWN)
+@pytest.mark.parametrize("name", sorted(NONE_KNOWN))
 def test_the_others_state_none(name, random_world):
     world = random_world(contexts=1, responses=2)
     assert getattr(methods, name)().population_optimum(world) is None
