@@ -216,6 +216,19 @@ class ListLogProbs:
     def __len__(self) -> int:
         return int(self.group.max()) + 1 if len(self.group) else 0
 
+    def sizes(self) -> Int[Tensor, " list"]:
+        """Answers of each list."""
+        return torch.bincount(self.group, minlength=len(self))
+
+    def ranked(self, x: Float[Tensor, " answer"], *, beyond: float) -> Float[Tensor, "list rank"]:
+        """x of each list's answers, the best-scored first (of equal ones the first); then `beyond`."""
+        falling = torch.argsort(self.score, descending=True, stable=True)
+        order = falling[torch.argsort(self.group[falling], stable=True)]
+        owner, sizes = self.group[order], self.sizes()
+        rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[owner]
+        table = x.new_full((len(self), int(sizes.max())), beyond)
+        return table.index_put((owner, rank), x[order])
+
     def log_ratios(self) -> Float[Tensor, " answer"]:
         """u = log policy - log reference of each answer (nats). BadComposition without a reference."""
         return self.policy - _given(self.reference, "reference", _NO_REFERENCE)

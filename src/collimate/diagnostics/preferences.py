@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs, View
@@ -85,20 +86,10 @@ def list_statistics(view: ListLogProbs) -> Mapping[str, Float[Tensor, " list"]]:
     >>> list_statistics(scored)["likelihood_accuracy"]
     tensor([1.])
     """
-    best, worst = (_extreme(sign * view.score, view) for sign in (1, -1))
     kept = compared_lists(view)
-    numbers = {
-        "likelihood_accuracy": _ordered(view.policy, view),
-        "log_prob_chosen": view.policy[best],
-        "log_prob_rejected": view.policy[worst],
-    }
+    numbers = _of_lists(view, view.policy, accuracy="likelihood_accuracy", ends="log_prob")
     if view.reference is not None:
-        ratio = view.log_ratios()
-        numbers |= {
-            "reward_accuracy": _ordered(ratio, view),
-            "log_ratio_chosen": ratio[best],
-            "log_ratio_rejected": ratio[worst],
-        }
+        numbers |= _of_lists(view, view.log_ratios(), accuracy="reward_accuracy", ends="log_ratio")
     return {name: value[kept] for name, value in numbers.items()}
 
 
@@ -109,31 +100,21 @@ def compared_lists(view: ListLogProbs) -> Bool[Tensor, " list"]:
     >>> compared_lists(ListLogProbs(policy=-tie, score=tie, group=torch.tensor([0, 0])))
     tensor([False])
     """
-    best, worst = (_extreme(sign * view.score, view) for sign in (1, -1))
-    return view.score[best] > view.score[worst]
+    return (view.ranked(view.score, beyond=math.nan).diff() < 0).any(-1)
 
 
-def _extreme(score: Float[Tensor, " answer"], view: ListLogProbs) -> Int[Tensor, " list"]:
-    """Each list's answer with the largest score, the first of several."""
-    falling = torch.argsort(score, descending=True, stable=True)
-    order = falling[torch.argsort(view.group[falling], stable=True)]
-    sizes = torch.bincount(view.group, minlength=len(view))
-    return order[sizes.cumsum(0) - sizes]
-
-
-def _ordered(value: Float[Tensor, " answer"], view: ListLogProbs) -> Float[Tensor, " list"]:
-    """Share of each list's couples of different scores that `value` puts in order; NaN without any."""
-    order = torch.argsort(view.group, stable=True)
-    sizes = torch.bincount(view.group, minlength=len(view))
-    place = (
-        torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[view.group[order]]
-    )
-    table = value.new_full((len(view), int(sizes.max())), torch.nan)
-    at = (view.group[order], place)
-    values, scores = (table.index_put(at, x[order].to(table)) for x in (value, view.score))
-    above = scores[:, :, None] > scores[:, None, :]
-    won = torch.where(above, _won(values[:, :, None], values[:, None, :]), 0.0)
-    return won.sum((1, 2)) / above.sum((1, 2))
+def _of_lists(
+    view: ListLogProbs, value: Float[Tensor, " answer"], *, accuracy: str, ends: str
+) -> dict[str, Float[Tensor, " list"]]:
+    """Share of each list's couples of different scores in order of value, and its best and worst."""
+    score, table = (view.ranked(x, beyond=math.nan) for x in (view.score, value))
+    above = score[:, :, None] > score[:, None, :]
+    won = torch.where(above, _won(table[:, :, None], table[:, None, :]), 0.0)
+    return {
+        accuracy: won.sum((1, 2)) / above.sum((1, 2)),
+        f"{ends}_chosen": table[:, 0],
+        f"{ends}_rejected": table.gather(1, view.sizes()[:, None] - 1).squeeze(1),
+    }
 
 
 def _won(a: Float[Tensor, ...], b: Float[Tensor, ...]) -> Float[Tensor, ...]:

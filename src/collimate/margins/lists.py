@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import BadComposition, positive
@@ -15,49 +14,32 @@ from collimate.axes import Divergence, Needs, PerUnit
 from collimate.margins.margin import Margin
 
 
-def _places(view: ListLogProbs) -> tuple[Int[Tensor, " answer"], Int[Tensor, " answer"]]:
-    """The answers, list by list and best first, and the rank of each."""
-    falling = torch.argsort(view.score, descending=True, stable=True)
-    order = falling[torch.argsort(view.group[falling], stable=True)]
-    sizes = torch.bincount(view.group, minlength=len(view))
-    first = sizes.cumsum(0) - sizes
-    rank = torch.arange(len(order), device=order.device) - first[view.group[order]]
-    score, group = view.score[order], view.group[order]
-    if ((score[1:] == score[:-1]) & (group[1:] == group[:-1])).any():
-        raise BadComposition(
-            "a method of rankings needs different scores within a list, and two are equal: leave one "
-            "of the answers out, or use a method of scores"
-        )
-    return order, rank
-
-
-def _require_several(view: ListLogProbs) -> None:
-    if (torch.bincount(view.group, minlength=len(view)) < 2).any():
+def _require_rankings(view: ListLogProbs) -> None:
+    """Errors: BadComposition for a list of one answer, and for equal scores within a list."""
+    if (view.sizes() < 2).any():
         raise BadComposition(
             "this method needs two answers or more in each list, and one has fewer: leave it out, or use "
             "direct_advantage_po, which reads each answer by itself"
         )
+    if (view.ranked(view.score, beyond=math.nan).diff() == 0).any():
+        raise BadComposition(
+            "a method of rankings needs different scores within a list, and two are equal: leave one "
+            "of the answers out, or use a method of scores"
+        )
 
 
 def _ranked(view: ListLogProbs, divergence: Divergence) -> Float[Tensor, "list rank"]:
-    order, rank = _places(view)
-    _require_several(view)
-    ratio = view.log_ratios()
-    widest = int(rank.max()) + 1
-    table = torch.full((len(view), widest), -math.inf, dtype=ratio.dtype, device=ratio.device)
-    return table.index_put((view.group[order], rank), ratio[order])
+    _require_rankings(view)
+    return view.ranked(view.log_ratios(), beyond=-math.inf)
 
 
 def _over_worst(
     view: ListLogProbs, divergence: Divergence, *, weight: float
 ) -> Float[Tensor, " list"]:
-    order, rank = _places(view)
-    ratio, group = view.log_ratios()[order], view.group[order]
-    sizes = torch.bincount(group, minlength=len(view))
-    _require_several(view)
-    worst = rank == sizes[group] - 1
-    share = torch.where(worst, -weight, 1 / (sizes[group] - 1).to(ratio.dtype))
-    return ratio.new_zeros(len(view)).index_add(0, group, share.to(ratio.dtype) * ratio)
+    _require_rankings(view)
+    ratio, last = view.ranked(view.log_ratios(), beyond=0.0), view.sizes() - 1
+    worst = ratio.gather(1, last[:, None]).squeeze(1)
+    return (ratio.sum(-1) - worst) / last.to(ratio.dtype) - weight * worst
 
 
 def _each(view: ListLogProbs, divergence: Divergence) -> Float[Tensor, " answer"]:
