@@ -158,7 +158,8 @@ NONE: dict[str, str] = {
 ELSEWHERE: dict[str, str] = {
     **dict.fromkeys(("apo_zero_unpaired", "bco", "kto"), "reads labelled answers"),
     **dict.fromkeys(("d2o", "direct_advantage_po", "plackett_luce"), "reads lists of answers"),
-    **dict.fromkeys(("tdpo", "tdpo1", "wpo"), "reads signals of single tokens"),
+    **dict.fromkeys(("mapo", "tdpo", "tdpo1", "wpo"), "reads signals of single tokens"),
+    **dict.fromkeys(("sparse_po", "sparse_po_common"), "learns token masks beside the policy"),
     **dict.fromkeys(("tpo", "tpo_l"), "imitates a gold answer beside the pair"),
     "beta_dpo": "its beta follows the steps of a run; `dpo` at the first",
     "mpo": "couples the pairs of a step; a sum of `dpo`, `bco` and a likelihood",

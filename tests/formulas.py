@@ -29,7 +29,9 @@ def evaluate(text: str, /, **names: Any) -> Any:
     A sum over an answer's tokens is a function: of it, `names` has what it calls with each token's.
     """
     python = text.replace("·", "*").replace("^", "**").replace("f'", "f_prime")
-    python = re.sub(r"\bsum_([wl])\(", r"sum_\1(lambda i, l_i, u_i, d_i, c_i, n_w, n_l: ", python)
+    python = re.sub(
+        r"\bsum_([wl])\(", r"sum_\1(lambda i, l_i, u_i, d_i, c_i, m_i, k_i, a_i, n_w, n_l: ", python
+    )
     return eval(python, {"__builtins__": {}, **FUNCTIONS, **names})
 
 
@@ -92,9 +94,8 @@ def _token_sum(view: PairLogProbs, which: int) -> Callable[..., Any]:
     assert view.tokens is not None
     owner, policy = view.tokens.sequence.numpy(), view.tokens.log_prob.numpy()
     reference = None if view.tokens.reference is None else view.tokens.reference.numpy()
-    along, collision = (
-        view.tokens.signals[name].numpy() for name in ("forward_kl_to_reference", "log_collision")
-    )
+    names = ("forward_kl_to_reference", "log_collision", "mask", "kl_mask", "activation")
+    signals = [view.tokens.signals[name].numpy() for name in names]
 
     def total(summand: Callable[..., Any]) -> Any:
         sums: list[float] = []
@@ -102,9 +103,9 @@ def _token_sum(view: PairLogProbs, which: int) -> Callable[..., Any]:
             mine = owner == 2 * pair + which
             lengths = [int((owner == 2 * pair + answer).sum()) for answer in (0, 1)]
             ratio = None if reference is None else policy[mine] - reference[mine]
-            terms = summand(
-                np.arange(mine.sum()), policy[mine], ratio, along[mine], collision[mine], *lengths
-            )
+            *others, strength = (signal[mine] for signal in signals)
+            others.append(strength / strength.mean())
+            terms = summand(np.arange(mine.sum()), policy[mine], ratio, *others, *lengths)
             sums.append(float(np.sum(terms * np.ones(mine.sum()))))
         return np.array(sums)
 

@@ -80,6 +80,19 @@ def positive(name: str, value: float) -> float:
     return value
 
 
+def at_least_zero(name: str, value: float) -> float:
+    """Return `value` if it is a finite number of at least zero, else raise `BadConfig`.
+
+    >>> at_least_zero("l1", 0.0)
+    0.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadConfig(f"{name} must be a number of at least 0, got {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise BadConfig(f"{name} must be finite and at least 0, got {value!r}")
+    return value
+
+
 def within(name: str, value: float, low: float, high: float) -> float:
     """Return `value` if low <= value < high, else raise `BadConfig`.
 

@@ -17,10 +17,15 @@ from collimate.divergences.f_divergence import scaled
 from collimate.losses import Loss
 from collimate.margins import Margin
 from collimate.signals import divergence_to_reference
+from collimate.token_masks import sparse_mask
 from collimate.tradeoffs import Fixed
 from tests.formulas import evaluate, names_of
 from tests.methods.answers import lists, thumbs
 from tests.methods.test_published_equations import pairs
+
+KL = divergence_to_reference(divergences.forward_kl)
+MASK = margins.TokenMask(sparse_mask("mask"), "m_i")
+MASKS = [margins.TokenMask(sparse_mask("kl_mask"), "k_i")]
 
 # Parts with numbers of their own, by the function that makes them: a new one needs a line here.
 MADE = {
@@ -56,6 +61,8 @@ MADE = {
         margins.sequential_kl_gap(divergence_to_reference(divergences.forward_kl), w)
         for w in (0.5, 1)
     ],
+    "masked_log_ratio_gap": [margins.masked_log_ratio_gap(KL, MASK, *MASKS)],
+    "absent_mask": [margins.absent_mask(MASK), margins.absent_mask(MASK, *MASKS)],
     "fixed": [tradeoffs.fixed(beta) for beta in (0.1, 3)],
 }
 

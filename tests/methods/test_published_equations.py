@@ -24,9 +24,9 @@ def view_of(log_prob, reference, lengths, margin=None, signals=None):
     """The view that the engine makes of two answers per example, token by token, and a gold one."""
     sequences = len(lengths)
     none = torch.zeros_like(log_prob.detach())
-    signals = (
-        {"log_collision": none, "forward_kl_to_reference": none} if signals is None else signals
-    )
+    if signals is None:
+        names = ("log_collision", "forward_kl_to_reference", "reward_mask", "kl_mask", "mask")
+        signals = {**dict.fromkeys(names, none), "activation": none + 1}
     unknown = torch.full((sequences,), math.nan, dtype=log_prob.dtype)
     view = Batch(
         sequence=torch.arange(sequences).repeat_interleave(lengths),
@@ -54,8 +54,11 @@ def numbers_of(count=200):
     )
     margin = torch.rand(count, dtype=torch.float64, generator=generator) + 0.1
     collision, kl = torch.rand(2, tokens, dtype=torch.float64, generator=generator)
+    masks = torch.rand(3, tokens, dtype=torch.float64, generator=generator)
+    masks[:2] = (masks[:2] - 0.3).relu()  # a third of the tokens left out
     signals = {"log_collision": -collision, "forward_kl_to_reference": kl}
-    return policy, reference, lengths, margin, signals
+    signals |= {"reward_mask": masks[0], "kl_mask": masks[1], "mask": masks[0]}
+    return policy, reference, lengths, margin, {**signals, "activation": masks[2] + 0.5}
 
 
 def pairs():
@@ -311,6 +314,27 @@ def tdpo(view, beta, alpha):
     return -torch.log(sigmoid(beta * torch.log(w / l) - alpha * beta * (kl_l - kl_w)))  # zeng:24
 
 
+def masked(view, m, k):
+    u = view.tokens.log_prob - view.tokens.reference
+    return of_sequences(view, m * u + k * view.tokens.signals["forward_kl_to_reference"], torch.sum)
+
+
+def sparse_po(view, beta, l1, m, k):
+    w, l = masked(view, m, k)  # noqa: E741
+    norms = of_sequences(view, m.abs() + (0 if k is m else k.abs()), torch.sum)
+    return -torch.log(sigmoid(beta * (w - l))) + l1 * sum(norms)  # christopoulou:25
+
+
+def learned(view, *names):
+    return [view.tokens.signals[name] for name in names]
+
+
+def mapo(view, beta):
+    a, owner = view.tokens.signals["activation"], view.tokens.sequence
+    means = torch.stack([a[owner == i].mean() for i in range(2 * len(view))])
+    return sparse_po(view, beta, 0.0, *[a / means[owner]] * 2)
+
+
 def tpo(view, beta, alpha):
     odds = (view.policy_chosen.exp() / view.policy_rejected.exp()) ** beta
     return -torch.log(odds / (1 + odds)) - alpha * torch.log(view.gold.exp())  # saeidi:25
@@ -391,6 +415,23 @@ PUBLISHED = {
     "wpo": [(methods.wpo, wpo)],
     "tdpo": [both(methods.tdpo, tdpo, a) for a in (0.5, 2.0)],
     "tdpo1": [(methods.tdpo1, lambda view, beta: tdpo(view, beta, 1.0))],
+    "sparse_po": [
+        both(
+            methods.sparse_po,
+            lambda v, beta, l1: sparse_po(v, beta, l1, *learned(v, "reward_mask", "kl_mask")),
+            l1,
+        )
+        for l1 in (0.001, 0.5)
+    ],
+    "sparse_po_common": [
+        both(
+            methods.sparse_po_common,
+            lambda v, beta, l1: sparse_po(v, beta, l1, *learned(v, "mask") * 2),
+            l1,
+        )
+        for l1 in (0.001, 0.5)
+    ],
+    "mapo": [(methods.mapo, mapo)],
     "tpo": [both(methods.tpo, tpo, a) for a in (1.0, 0.1)],
     "tpo_l": [both(methods.tpo_l, tpo_l, 0.5, a) for a in (1.0, 0.1)],
     "beta_dpo": [(methods.beta_dpo, dpo)],  # at the first step
@@ -588,6 +629,31 @@ def test_tdpo_holds_the_chosen_answers_kl_and_tdpo1_does_not():
         chosen, rejected = of_sequences(view, slope, lambda x: x.abs().min())
         assert (rejected > 0).all()
         assert (chosen == 0).all() if held else (chosen > 0).all()
+
+
+def test_masks_of_one_are_tdpo1_and_half_a_mask_is_half_a_beta():
+    policy, reference, lengths, margin, signals = numbers_of(20)
+    for mask, beta in ((1.0, 0.3), (0.5, 0.15)):
+        even = dict.fromkeys(
+            ("reward_mask", "kl_mask", "mask", "activation"), torch.full_like(policy, mask)
+        )
+        view = view_of(policy, reference, lengths, margin, {**signals, **even})
+        want = methods.tdpo1(beta)(view)
+        for preset in (methods.sparse_po, methods.sparse_po_common):
+            assert_close(preset(0.3, l1=0.0)(view), want, rtol=1e-12, atol=0)
+        assert_close(methods.mapo(0.3)(view), methods.tdpo1(0.3)(view), rtol=1e-12, atol=0)
+
+
+def test_a_mask_of_zero_takes_its_token_out_of_the_gradient():
+    policy, reference, lengths, margin, signals = numbers_of(20)
+    policy.requires_grad_()
+    view = view_of(policy, reference, lengths, margin, signals)
+    (slope,) = torch.autograd.grad(methods.sparse_po(0.3)(view).sum(), policy)
+    assert ((slope == 0) == (signals["reward_mask"] == 0)).all()
+    facts = methods.sparse_po(0.3).measure(view, {})
+    left_out = (signals["reward_mask"] == 0).double()
+    share = sum(of_sequences(view, left_out, torch.sum)) / lengths.view(-1, 2).sum(1)
+    assert_close(facts["reward_mask_zero"], share, rtol=1e-12, atol=0)
 
 
 def test_beta_dpo_follows_the_gaps_of_the_kept_pairs():

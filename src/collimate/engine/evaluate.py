@@ -20,6 +20,7 @@ from collimate.engine.plan import micro_batches
 from collimate.engine.processes import ALONE, Processes
 from collimate.engine.store import LogProbStore
 from collimate.signals import log_prob
+from collimate.token_masks import FromLayers
 
 Progress = Callable[[int], None]
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -46,7 +47,8 @@ def outputs(
     if frozen is None or all(signal.against == "none" for signal in signals):
         return model(packed, signals)
     beside = packed if frozen.shared == model.shared else pack(frozen, examples)
-    return model(packed, signals, frozen.said(beside))
+    layers = any(isinstance(signal, FromLayers) for signal in signals)
+    return model(packed, signals, frozen.said(beside, layers=layers))
 
 
 def log_probs(

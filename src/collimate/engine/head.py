@@ -70,10 +70,14 @@ class Readout:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OtherModel:
-    """What a frozen model says at the same answer tokens: hidden states, and how to read logits."""
+    """What a frozen model says at the same answer tokens: hidden states, and how to read logits.
+
+    layers: the hidden states of every layer, where a signal is read from them.
+    """
 
     hidden: Float[Tensor, "token width"]
     readout: Readout
+    layers: Float[Tensor, "layer token width"] | None = None
 
     def logits(self, rows: slice) -> Float[Tensor, "token vocab"]:
         """Its logits of some tokens, without gradient."""

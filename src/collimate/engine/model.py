@@ -21,6 +21,7 @@ from collimate.engine.head import OtherModel, Readout, head_signals
 from collimate.engine.packing import Packed
 from collimate.engine.recompute import Context, recomputed_layers
 from collimate.signals import log_prob
+from collimate.token_masks import FromLayers
 
 
 class LogProbModel(nn.Module):
@@ -46,6 +47,7 @@ class LogProbModel(nn.Module):
         self.shared = shared
         self.recompute = recompute
         self.together = attention.TOGETHER if together is None else together
+        self.of_layers = nn.ModuleDict()  # signal -> what reads it from a reference's layers
         causal = causal_model(model)
         backbone: Any = causal.base_model
         head: Any = causal.get_output_embeddings()
@@ -65,22 +67,43 @@ class LogProbModel(nn.Module):
 
         other: what a frozen model says at the same tokens, for signals against it.
         """
-        selected = self._selected(packed)
+        hidden = self._read(packed).last_hidden_state
+        selected = _as_autocast(_at(packed, hidden))
+        from_logits = [signal for signal in signals if not isinstance(signal, FromLayers)]
         with torch.autocast(selected.device.type, enabled=False):
-            return head_signals(selected, packed.target, self.readout(), signals, other)
+            found = head_signals(selected, packed.target, self.readout(), from_logits, other)
+            values = dict(zip([signal.name for signal in from_logits], found, strict=True))
+            for name, module in self.of_layers.items():
+                if other is not None and other.layers is not None:
+                    values[name] = module(other.layers)
+        return tuple(values[signal.name] for signal in signals)
 
-    def said(self, packed: Packed) -> OtherModel:
-        """What it says at the answer tokens, for another model's signals; without gradient."""
+    def said(self, packed: Packed, *, layers: bool = False) -> OtherModel:
+        """What it says at the answer tokens, for another model's signals; without gradient.
+
+        layers: the hidden states of every layer too, in float32 or better.
+        """
         with torch.no_grad():
-            return OtherModel(hidden=self._selected(packed), readout=self.readout())
+            read = self._read(packed, layers=layers)
+            every = [_at(packed, hidden) for hidden in read.hidden_states[1:]] if layers else None
+            return OtherModel(
+                hidden=_as_autocast(_at(packed, read.last_hidden_state)),
+                readout=self.readout(),
+                layers=None if every is None else _float(torch.stack(every)),
+            )
 
-    def _selected(self, packed: Packed) -> Float[Tensor, "token width"]:
-        hidden = self._hidden(causal_model(self.model), packed)
-        selected = hidden.flatten(0, 1).index_select(0, packed.select)
-        device = selected.device.type
-        if torch.is_autocast_enabled(device):
-            selected = selected.to(torch.get_autocast_dtype(device))
-        return selected
+    def read_layers(self, signals: Sequence[Signal], reference: LogProbModel) -> None:
+        """Make the modules of the signals that are read from the hidden states of `reference`'s layers.
+
+        Their weights are drawn from torch's generator, and are this model's from now on.
+        """
+        config: Any = causal_model(reference.model).config.get_text_config()
+        for signal in signals:
+            if isinstance(signal, FromLayers):
+                made = signal.make(config.num_hidden_layers, config.hidden_size)
+                like = self.readout().weight
+                exact = torch.promote_types(like.dtype, torch.float32)
+                self.of_layers[signal.name] = made.to(like.device, exact)
 
     def readout(self) -> Readout:
         """How its hidden states become logits."""
@@ -106,9 +129,11 @@ class LogProbModel(nn.Module):
             else:
                 parameter.grad = None
 
-    def _hidden(self, causal: PreTrainedModel, packed: Packed) -> Float[Tensor, "row width dim"]:
+    def _read(self, packed: Packed, *, layers: bool = False) -> Any:
+        """The backbone's output: hidden states of the last layer, or of all."""
+        causal = causal_model(self.model)
         backbone: Any = causal.base_model
-        arguments: dict[str, Any] = {"use_cache": False}
+        arguments: dict[str, Any] = {"use_cache": False, "output_hidden_states": layers}
         embedding = causal.get_input_embeddings()
         if _adds_gradient_in_place(embedding):
             arguments["inputs_embeds"] = _Embed.apply(
@@ -125,7 +150,23 @@ class LogProbModel(nn.Module):
             context = partial(shared_attention_in, backbone.config)
         recompute = self.recompute and torch.is_grad_enabled()
         with context(), recomputed_layers(backbone, context) if recompute else nullcontext():
-            return backbone(**arguments).last_hidden_state
+            return backbone(**arguments)
+
+
+def _at(packed: Packed, hidden: Float[Tensor, "row width dim"]) -> Float[Tensor, "token dim"]:
+    """The hidden states at the positions that predict answer tokens."""
+    return hidden.flatten(0, 1).index_select(0, packed.select)
+
+
+def _as_autocast(hidden: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+    device = hidden.device.type
+    return (
+        hidden.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden
+    )
+
+
+def _float(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def causal_model(model: nn.Module) -> PreTrainedModel:

@@ -74,7 +74,7 @@ class Job:
         )
         self.every = options.checkpoint_every or math.ceil(steps / 5)
         self.optimizer = OPTIMIZERS[options.optimizer](
-            prepared.model, learning_rate=peak, weight_decay=options.weight_decay
+            prepared.trained, learning_rate=peak, weight_decay=options.weight_decay
         )
         self.recent: deque[Mapping[str, Any]] = deque(maxlen=FLAT_LINES)
         self.flat = False
@@ -109,7 +109,7 @@ class Job:
             if done:
                 progress = load_checkpoint(
                     done[-1],
-                    self.prepared.model,
+                    self.prepared.trained,
                     self.optimizer,
                     identity=self.identity,
                     moving=self._moving(),
@@ -231,7 +231,7 @@ class Job:
         )
         save_checkpoint(
             self.folder.checkpoints_path,
-            self.prepared.model,
+            self.prepared.trained,
             self.optimizer,
             progress,
             keep=self.options.keep,

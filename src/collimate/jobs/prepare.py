@@ -48,7 +48,7 @@ from collimate.engine.runtime import Runtime, seeded
 from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
-from collimate.engine.step import stand_in
+from collimate.engine.step import signals_of, stand_in
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
@@ -93,6 +93,13 @@ class Prepared:
     sizes: Mapping[str, int]  # bytes that training will take, by what they hold
     budget: int  # tokens per micro-batch
     exact: bool  # weights in float32 or better
+
+    @property
+    def trained(self) -> nn.Module:
+        """What steps change: the policy, and what its method learns beside it."""
+        if not list(self.engine.of_layers.parameters()):
+            return self.model
+        return nn.ModuleDict({"policy": self.model, "of_layers": self.engine.of_layers})
 
 
 def prepare(
@@ -247,10 +254,14 @@ def prepare(
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
         engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+    if frozen is not None:
+        with seeded(settings.seed):
+            engine.read_layers(signals_of(objective), frozen)
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
     processes = runtime.processes
     if settings.parallel == "fsdp2" and processes.count > 1:
+        _require_none_of_layers(engine)
         processes = replace(processes, sharded=True)
         shard(engine, processes)
     return Prepared(
@@ -367,6 +378,15 @@ def _require_movable(policy: nn.Module, settings: TrainSettings, *, processes: i
     if settings.parallel == "fsdp2" and processes > 1:
         raise BadConfig(
             "a reference that follows the policy (tr_dpo) is not sharded: use --parallel ddp"
+        )
+
+
+def _require_none_of_layers(engine: LogProbModel) -> None:
+    """Errors: BadConfig where the method learns something beside the policy."""
+    if list(engine.of_layers.parameters()):
+        raise BadConfig(
+            f"what this method learns beside the policy ({', '.join(engine.of_layers)}) is not sharded: "
+            "use --parallel ddp"
         )
 
 

@@ -72,7 +72,7 @@ def first_record(
             "path": name_of(inputs["model"]),
             "architecture": type(causal).__name__,
             "parameters": sum(map(entries, prepared.model.parameters())),
-            "trainable": sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
+            "trainable": sum(p.numel() for p in prepared.trained.parameters() if p.requires_grad),
             "quantization": quantization,
             "layout": prepared.check.layout,
             "layout_reason": prepared.check.reason,

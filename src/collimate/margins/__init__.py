@@ -19,6 +19,10 @@ from collimate.margins.log_prob_gap import log_prob_gap as log_prob_gap
 from collimate.margins.log_prob_gap import mean_log_prob_gap as mean_log_prob_gap
 from collimate.margins.log_ratio_gap import log_ratio_gap as log_ratio_gap
 from collimate.margins.margin import Margin as Margin
+from collimate.margins.masked import TokenMask as TokenMask
+from collimate.margins.masked import absent_mask as absent_mask
+from collimate.margins.masked import masked_log_ratio_gap as masked_log_ratio_gap
+from collimate.margins.masked import over_its_mean as over_its_mean
 from collimate.margins.penalised import penalised_log_ratio_gap as penalised_log_ratio_gap
 from collimate.margins.sequential_kl import sequential_kl_gap as sequential_kl_gap
 from collimate.margins.single_answers import chosen_log_prob as chosen_log_prob
@@ -44,6 +48,8 @@ from collimate.margins.token_sums import signal_sums as signal_sums
 
 __all__ = [
     "Margin",
+    "TokenMask",
+    "absent_mask",
     "anchored_log_ratio_gap",
     "bent_log_prob_gap",
     "chosen_log_odds",
@@ -64,6 +70,7 @@ __all__ = [
     "log_prob_gap",
     "log_ratio_gap",
     "log_score_target",
+    "masked_log_ratio_gap",
     "mean_log_prob_gap",
     "mean_over_worst_log_ratio_gap",
     "penalised_log_ratio_gap",

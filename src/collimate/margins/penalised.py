@@ -7,7 +7,7 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._checks import BadConfig
+from collimate._checks import at_least_zero
 from collimate._types import PairLogProbs
 from collimate.axes import Divergence, Needs
 from collimate.margins.margin import Margin
@@ -28,8 +28,7 @@ def penalised_log_ratio_gap(lam: float) -> Margin:
     >>> penalised_log_ratio_gap(50).name
     'penalised_log_ratio_gap(50)'
     """
-    if isinstance(lam, bool) or not isinstance(lam, int | float) or not 0 <= lam < float("inf"):
-        raise BadConfig(f"lam must be finite and at least 0, got {lam!r}")
+    at_least_zero("lam", lam)
     return Margin(
         name=f"penalised_log_ratio_gap({lam:g})",
         value=partial(_penalised, lam=lam),

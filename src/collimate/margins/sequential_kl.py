@@ -7,7 +7,7 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._checks import BadConfig
+from collimate._checks import at_least_zero
 from collimate._types import PairLogProbs
 from collimate.axes import Divergence, Needs, Signal
 from collimate.margins.margin import Margin
@@ -37,8 +37,7 @@ def sequential_kl_gap(along: Signal, weight: float = 1.0, *, stopped: bool = Fal
     >>> sequential_kl_gap(divergence_to_reference(forward_kl), 0.5).name
     'sequential_kl_gap(forward_kl_to_reference, 0.5)'
     """
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e300:
-        raise BadConfig(f"weight must be finite and at least 0, got {weight!r}")
+    at_least_zero("weight", weight)
     held = ", stopped" if stopped else ""
     return Margin(
         name=f"sequential_kl_gap({along.name}, {weight:g}{held})",

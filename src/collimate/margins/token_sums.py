@@ -24,17 +24,22 @@ def tokens_of(view: PairLogProbs) -> TokenLogProbs:
     return view.tokens
 
 
-def signal_sums(
-    view: PairLogProbs, signal: Signal
-) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
-    """A signal summed over the chosen and over the rejected answers. BadComposition without it."""
-    tokens = tokens_of(view)
+def token_signal(tokens: TokenLogProbs, signal: Signal) -> Float[Tensor, " token"]:
+    """A signal of each token. BadComposition without it."""
     if signal.name not in tokens.signals:
         raise BadComposition(
             f"this method reads the signal '{signal.name}' of each token, and the view's tokens have "
             f"{', '.join(tokens.signals) or 'none'}: give it in TokenLogProbs.signals, as the engine does"
         )
-    chosen, rejected = tokens.sums(tokens.signals[signal.name]).view(-1, 2).T
+    return tokens.signals[signal.name]
+
+
+def signal_sums(
+    view: PairLogProbs, signal: Signal
+) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+    """A signal summed over the chosen and over the rejected answers. BadComposition without it."""
+    tokens = tokens_of(view)
+    chosen, rejected = tokens.sums(token_signal(tokens, signal)).view(-1, 2).T
     return chosen, rejected
 
 

@@ -38,6 +38,7 @@ from collimate.methods.preference.kto import kto as kto
 from collimate.methods.preference.ld_dpo import ld_dpo as ld_dpo
 from collimate.methods.preference.ln_dpo import ln_dpo as ln_dpo
 from collimate.methods.preference.madpo import madpo as madpo
+from collimate.methods.preference.mapo import mapo as mapo
 from collimate.methods.preference.mpo import mpo as mpo
 from collimate.methods.preference.nca_pair import nca_pair as nca_pair
 from collimate.methods.preference.odpo import odpo as odpo
@@ -50,6 +51,8 @@ from collimate.methods.preference.seppo import seppo as seppo
 from collimate.methods.preference.sigmoid_norm import sigmoid_norm as sigmoid_norm
 from collimate.methods.preference.simpo import simpo as simpo
 from collimate.methods.preference.slic_hf import slic_hf as slic_hf
+from collimate.methods.preference.sparse_po import sparse_po as sparse_po
+from collimate.methods.preference.sparse_po_common import sparse_po_common as sparse_po_common
 from collimate.methods.preference.sppo_hard import sppo_hard as sppo_hard
 from collimate.methods.preference.tdpo import tdpo as tdpo
 from collimate.methods.preference.tdpo1 import tdpo1 as tdpo1
@@ -90,6 +93,7 @@ __all__ = [
     "ld_dpo",
     "ln_dpo",
     "madpo",
+    "mapo",
     "mpo",
     "nca_pair",
     "odpo",
@@ -102,6 +106,8 @@ __all__ = [
     "sigmoid_norm",
     "simpo",
     "slic_hf",
+    "sparse_po",
+    "sparse_po_common",
     "sppo_hard",
     "tdpo",
     "tdpo1",
