@@ -60,7 +60,8 @@ NONE_KNOWN = {
 # docs/lab.md says why.
 NOT_FITTED = {
     "apo_zero_unpaired", "bco", "beta_dpo", "d2o", "direct_advantage_po", "kto", "mapo", "mpo",
-    "plackett_luce", "seppo", "sparse_po", "sparse_po_common", "tdpo", "tdpo1", "tpo", "tpo_l", "tr_dpo", "wpo",
+    "plackett_luce", "seppo", "sparse_po", "sparse_po_common", "tdpo", "tdpo1",
+    "tpo", "tpo_l", "tr_dpo", "wpo",
 }  # fmt: skip
 
 
