@@ -27,7 +27,6 @@ from collimate.engine.load import (
     add_lora,
     is_adapter,
     load_model,
-    load_tokenizer,
     release_file,
     require_no_adapter,
 )
@@ -49,6 +48,7 @@ from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import stand_in
+from collimate.engine.tokenizers import load_tokenizer
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases

@@ -22,12 +22,13 @@ from collimate.engine.fingerprint import (
     sequence_key,
     weights_hash,
 )
-from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of, other_tokens
+from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime
 from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore
+from collimate.engine.tokenizers import other_tokens
 from collimate.jobs._console import Console
 from collimate.jobs.settings import TrainSettings
 
