@@ -34,10 +34,10 @@ from collimate.engine.model import LogProbModel, causal_model, has_adapter
 from collimate.engine.objective import (
     couples_batch,
     initial_states,
+    keeps_reference,
     needs_of,
     needs_reference,
     objective_value,
-    reads_reference_logits,
     reference_update_of,
 )
 from collimate.engine.place import place_of
@@ -182,7 +182,7 @@ def prepare(
         _require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
     sizes = _sizes(policy, longest, settings, recompute=recompute)
-    keeps = reads_reference_logits(objective) or reference_update_of(objective) is not None
+    keeps = keeps_reference(objective)
     if keeps and settings.lora_rank is None:  # under LoRA its weights are the policy's own
         sizes = {**sizes, "reference": weight_bytes(policy)}
     gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
@@ -229,7 +229,7 @@ def prepare(
                 console,
             )
     frozen = None
-    if update is not None or reads_reference_logits(objective):
+    if keeps:
         with phases.phase("reference"):
             frozen = frozen_reference(
                 engine,
