@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from collimate.data import BadRow, Row
-from collimate.data.formats import parse
+from collimate.data.parse import parse
 from collimate.data.prompts import common_text
 
 

@@ -23,6 +23,7 @@ from collimate.divergences import (
     skewed_reverse_kl,
 )
 from collimate.margins import Margin
+from tests.pairs import swapped
 
 ALL = [m for m in vars(margins).values() if isinstance(m, Margin) and m.needs.view == "pairs"]
 ALL += [margins.bent_log_prob_gap(0.25), margins.bent_log_prob_gap(-0.5)]
@@ -37,7 +38,6 @@ MILD = [
 ]
 
 every = pytest.mark.parametrize("margin", ALL, ids=attrgetter("name"))
-gaps = pytest.mark.parametrize("margin", GAPS, ids=attrgetter("name"))
 each = pytest.mark.parametrize("divergence", MILD + STEEP, ids=attrgetter("name"))
 steep = pytest.mark.parametrize("divergence", STEEP, ids=attrgetter("name"))
 
@@ -54,17 +54,6 @@ def view_of(chosen, rejected, dtype=torch.float64):
         chosen_tokens=torch.full_like(chosen, 20),
         rejected_tokens=torch.full_like(chosen, 25),
         gold=chosen + rejected + 3 * reference,
-    )
-
-
-def swapped(view):
-    return PairLogProbs(
-        policy_chosen=view.policy_rejected,
-        policy_rejected=view.policy_chosen,
-        reference_chosen=view.reference_rejected,
-        reference_rejected=view.reference_chosen,
-        chosen_tokens=view.rejected_tokens,
-        rejected_tokens=view.chosen_tokens,
     )
 
 

@@ -19,6 +19,7 @@ from collimate.compose import Method
 from collimate.logic import NAMED, Structure, compile, of_tables, statement, structures
 from collimate.margins.log_odds import LINEAR_ABOVE
 from tests.equivalence.runs import metrics_of, text_pairs, train
+from tests.pairs import swapped
 
 FINITE = [s for s in structures() if all(s.tables)]
 DEFINITE = 1 - math.exp(LINEAR_ABOVE)  # the smallest chance of being wrong that is told from none
@@ -210,13 +211,7 @@ def test_a_certain_answer_is_where_the_log_odds_go_on_by_their_tangent() -> None
 @pytest.mark.parametrize("name", [n for n, s in NAMED.items() if compile(s).margin.compares])
 def test_what_compares_changes_sign_when_the_answers_change_places(name, pairs) -> None:
     view = pairs()
-    swapped = PairLogProbs(
-        policy_chosen=view.policy_rejected,
-        policy_rejected=view.policy_chosen,
-        reference_chosen=view.reference_rejected,
-        reference_rejected=view.reference_chosen,
-    )
-    assert_close(h_of(NAMED[name], swapped), -h_of(NAMED[name], view))
+    assert_close(h_of(NAMED[name], swapped(view)), -h_of(NAMED[name], view))
 
 
 def test_whether_a_statement_compares_and_whether_it_has_a_reference_is_seen() -> None:

@@ -16,6 +16,7 @@ from collimate.compose import Method
 from collimate.divergences import alpha, forward_kl, jensen_shannon, reverse_kl
 from tests.methods.answers import CASES as ANSWER_CASES
 from tests.methods.answers import lists, thumbs
+from tests.pairs import swapped
 
 BETAS = (0.05, 0.1, 0.5, 2.0)
 
@@ -701,15 +702,7 @@ SWAPPED = {"dpo", "f_dpo", "f_dpo_js", "chi_po", "ln_dpo", "sigmoid_norm"}
 def test_a_swapped_pair_obeys_the_law_of_its_loss(method):
     """Of a gap alone: z changes its sign, and L(z) - L(-z) = -z for the logistic loss."""
     view = pairs()
-    turned = replace(
-        view,
-        policy_chosen=view.policy_rejected,
-        policy_rejected=view.policy_chosen,
-        reference_chosen=view.reference_rejected,
-        reference_rejected=view.reference_chosen,
-        chosen_tokens=view.rejected_tokens,
-        rejected_tokens=view.chosen_tokens,
-    )
+    turned = swapped(view)
     z = method.measure(view, method.init())["reward_gap"]
     assert_close(method.measure(turned, method.init())["reward_gap"], -z, rtol=1e-12, atol=0)
     assert_close(method(view) - method(turned), -z, rtol=1e-9, atol=1e-12)

@@ -143,6 +143,7 @@ def run_fields(name: str, steps: int) -> dict[str, Any]:
             "margin": "log_ratio_gap",
             "loss": "logistic",
             "tradeoff": "fixed(0.1)",
+            "composite": False,
             "source": "rafailov:23 eq. 7",
         },
         "model": {

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from collimate import report
+from collimate import methods, report
+from collimate.compose import Objective, Part
+from collimate.jobs.record import describe_objective
 from collimate.report import RunRecord, summary_lines
 from collimate.report._displacement import Displacement, displacement, sentences
 from collimate.report._record import Evaluation
@@ -32,6 +34,32 @@ def test_the_verdict_of_an_ordinary_run(tmp_path: Path) -> None:
         "7.8: both fell, the gap grew by 4.7.",
         "This is usual for DPO, whose loss sees only the gap; the mass went to other answers.",
     )
+
+
+OF_THE_GAP = {
+    *("dpo", "f_dpo", "f_dpo_js", "cdpo", "rdpo", "ipo", "hinge_norm"),
+    *("chi_po", "discopop", "exo_pair", "odpo", "r_dpo", "tr_dpo"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(methods.__all__))
+def test_a_fall_of_both_is_usual_for_a_loss_of_the_gap(tmp_path: Path, name: str) -> None:
+    method = describe_objective(Objective.of(getattr(methods, name)()))
+    usual = f"This is usual for {name.upper()}, whose loss sees only the gap"
+    opening = usual if name in OF_THE_GAP else "This is common"
+    said = verdict(record(tmp_path, method=method))[-1]
+    assert said == f"{opening}; the mass went to other answers."
+
+
+def test_a_loss_of_the_gap_among_others_is_none(tmp_path: Path) -> None:
+    own = methods.dpo()
+    part = Part(source=own.distribution, method=own)
+    for method in (
+        describe_objective(Objective(name="dpo", parts=(part, part))),
+        {"name": "dpo", "margin": "log_ratio_gap"},  # an older run, which does not say
+    ):
+        said = verdict(record(tmp_path, method=method))[-1]
+        assert said == "This is common; the mass went to other answers."
 
 
 @pytest.mark.parametrize(

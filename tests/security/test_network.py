@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from collimate._checks import BadModel
-from collimate.engine.load import add_lora, load_model, load_tokenizer
+from collimate.engine.load import add_lora, load_model
 from collimate.engine.shape import empty_model
+from collimate.engine.tokenizers import load_tokenizer
 from tests.cli.tiny import pairs, save_tiny, write_rows
 from tests.equivalence.runs import saved
 

@@ -15,8 +15,8 @@ import pytest
 import collimate
 from collimate import report
 from collimate._checks import BadModel, BadRun
-from collimate.engine.load import load_tokenizer
 from collimate.engine.run_folder import RunFolder
+from collimate.engine.tokenizers import load_tokenizer
 from tests.chaos.faults import at_call, forking, kill_self, killed, require_killed, told_by
 from tests.equivalence.runs import (
     contents,

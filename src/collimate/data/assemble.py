@@ -9,8 +9,9 @@ import numpy as np
 from collimate._types import Answer, Example, Role
 from collimate.data.bad_rows import Reason
 from collimate.data.boundary import Boundary
-from collimate.data.formats import Format, Parsed
+from collimate.data.formats import Format
 from collimate.data.limits import Limits
+from collimate.data.parse import Parsed
 from collimate.data.prompts import Content
 from collimate.data.templates import Draft
 from collimate.data.tokenizer import Edges

@@ -10,8 +10,9 @@ from collimate.data.assemble import Encoded, Pieces, assemble
 from collimate.data.bad_rows import BadRow, Reason
 from collimate.data.boundary import Boundary
 from collimate.data.columns import check_known, known_numbers, read_numbers
-from collimate.data.formats import Format, Kind, Parsed, parse
+from collimate.data.formats import Format, Kind
 from collimate.data.limits import Limits
+from collimate.data.parse import Parsed, parse
 from collimate.data.row import Row
 from collimate.data.templates import Draft, lay_out
 from collimate.data.tokenizer import Edges, Tokenizer, encode_texts, find_edges

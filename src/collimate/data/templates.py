@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from collimate._checks import BadData
 from collimate.data.bad_rows import Reason, shown
-from collimate.data.formats import Parsed
+from collimate.data.parse import Parsed
 from collimate.data.prompts import Content, Conversation
 from collimate.data.row import Row
 from collimate.data.tokenizer import Tokenizer

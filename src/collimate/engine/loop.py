@@ -18,8 +18,8 @@ from collimate.compose import Objective
 from collimate.engine.evaluate import Autocast, Rows, log_probs
 from collimate.engine.metrics import step_metrics
 from collimate.engine.model import LogProbModel
-from collimate.engine.moving import move_reference
-from collimate.engine.objective import reference_update_of, updated_states
+from collimate.engine.moving import moving_of
+from collimate.engine.objective import updated_states
 from collimate.engine.plan import Plan
 from collimate.engine.processes import ALONE, Processes, whole
 from collimate.engine.step import StepOutcome, gradient_step
@@ -77,15 +77,19 @@ def run_steps(
     """
     state = start
     parameters = [p for p in model.parameters() if p.requires_grad]
-    update = reference_update_of(objective)
+    moving = moving_of(objective, frozen)
     model.zero_grad(set_to_none=True)  # of a model object that was trained elsewhere
     while state.step < plan.steps:
         began = time.perf_counter()
         chosen = plan.step(state.step)
         batch = [examples[i] for i in chosen]
-        if update is not None and frozen is not None:  # it moves: no one can have stored its rows
+        if moving is not None:  # no one can have stored its rows
             rows = log_probs(
-                frozen, batch, budget=settings.budget, autocast=autocast, processes=processes
+                moving.reference,
+                batch,
+                budget=settings.budget,
+                autocast=autocast,
+                processes=processes,
             )
         else:
             rows = None if reference is None else [reference[i] for i in chosen]
@@ -115,8 +119,8 @@ def run_steps(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-            if update is not None and frozen is not None and (state.step + 1) % update.every == 0:
-                move_reference(frozen.model, model.model, update)
+            if moving is not None:
+                moving.after(state.step + 1, model)
             states = tuple(updated_states(objective, outcome.batch, state.states))
         elif state.skipped >= settings.max_skipped_steps:
             raise TrainingFailed(_given_up(loss, norm, state, [example.row for example in batch]))

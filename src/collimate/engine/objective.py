@@ -98,6 +98,14 @@ def reference_update_of(objective: Objective) -> ReferenceUpdate | None:
     return moves.pop() if moves else None
 
 
+def keeps_reference(objective: Objective) -> bool:
+    """Whether the reference is kept as a model: it moves, or a signal reads its own logits.
+
+    Errors: BadComposition for two ways to move.
+    """
+    return reference_update_of(objective) is not None or reads_reference_logits(objective)
+
+
 def needs_of(objective: Objective) -> Needs:
     """What its parts need of the data, together. Errors: BadComposition where no data can be both."""
     needs = [part.method.needs for part in objective.parts]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from collimate._checks import BadRun, TrainingFailed
 from collimate.axes import Signal
@@ -20,7 +19,8 @@ from collimate.engine.load import save_model
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.metrics import evaluation as evaluation_metrics
 from collimate.engine.model import LogProbModel, has_adapter, width_of
-from collimate.engine.objective import initial_states, reference_update_of
+from collimate.engine.moving import moving_of
+from collimate.engine.objective import initial_states
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.sharding import whole_state
@@ -76,6 +76,8 @@ class Job:
         self.optimizer = OPTIMIZERS[options.optimizer](
             prepared.trained, learning_rate=peak, weight_decay=options.weight_decay
         )
+        self.moving = moving_of(objective, prepared.frozen)
+        self.moved = None if self.moving is None else self.moving.reference.model  # saved with it
         self.recent: deque[Mapping[str, Any]] = deque(maxlen=FLAT_LINES)
         self.flat = False
         self.identity = run_identity(objective, prepared, options, self.plan, self.loop)
@@ -112,7 +114,7 @@ class Job:
                     self.prepared.trained,
                     self.optimizer,
                     identity=self.identity,
-                    moving=self._moving(),
+                    moving=self.moved,
                 )
                 state = LoopState(
                     step=progress.step, states=progress.states, skipped=progress.skipped
@@ -235,15 +237,10 @@ class Job:
             self.optimizer,
             progress,
             keep=self.options.keep,
-            moving=self._moving(),
+            moving=self.moved,
             processes=self.prepared.processes,
         )
         self._write_record()
-
-    def _moving(self) -> nn.Module | None:
-        """The reference, where it moves."""
-        moves = reference_update_of(self.objective) is not None
-        return self.prepared.frozen.model if moves and self.prepared.frozen is not None else None
 
     def _track(self, measured: Mapping[str, Any] | None, step: int) -> None:
         numbers = {f"evaluation/{name}": value for name, value in (measured or {}).items()}
@@ -254,8 +251,8 @@ class Job:
         if held_out is None:
             return None
         column = None if reference is None else reference.evaluation
-        if self._moving() is not None and self.prepared.frozen is not None:
-            (column,) = self._rows(self.prepared.frozen, (log_prob,))
+        if self.moving is not None:
+            (column,) = self._rows(self.moving.reference, (log_prob,))
         signals = signals_of(self.objective)
         names = [signal.name for signal in signals]
         if before and len(signals) == 1 and reference is not None and reference.is_policy:

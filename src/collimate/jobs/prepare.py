@@ -27,7 +27,6 @@ from collimate.engine.load import (
     add_lora,
     is_adapter,
     load_model,
-    load_tokenizer,
     release_file,
     require_no_adapter,
 )
@@ -35,10 +34,10 @@ from collimate.engine.model import LogProbModel, causal_model, has_adapter
 from collimate.engine.objective import (
     couples_batch,
     initial_states,
+    keeps_reference,
     needs_of,
     needs_reference,
     objective_value,
-    reads_reference_logits,
     reference_update_of,
 )
 from collimate.engine.place import place_of
@@ -49,6 +48,7 @@ from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import signals_of, stand_in
+from collimate.engine.tokenizers import load_tokenizer
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
@@ -189,7 +189,7 @@ def prepare(
         _require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
     sizes = _sizes(policy, longest, settings, recompute=recompute)
-    keeps = reads_reference_logits(objective) or reference_update_of(objective) is not None
+    keeps = keeps_reference(objective)
     if keeps and settings.lora_rank is None:  # under LoRA its weights are the policy's own
         sizes = {**sizes, "reference": weight_bytes(policy)}
     gigabytes = " + ".join(f"{name} {size / 2**30:.2f}" for name, size in sizes.items())
@@ -236,7 +236,7 @@ def prepare(
                 console,
             )
     frozen = None
-    if update is not None or reads_reference_logits(objective):
+    if keeps:
         with phases.phase("reference"):
             frozen = frozen_reference(
                 engine,

@@ -104,12 +104,20 @@ def first_record(
 
 
 def describe_objective(objective: Objective) -> Mapping[str, Any]:
-    """Five choices by name (of the first part), parameters of a user's function, source, formulas."""
+    """Five choices by name (of the first part), parameters of a user's function, source, formulas.
+
+    composite: whether the loss is more than one loss of one margin: several parts, further losses, a
+    factor, or a function of a user's own.
+    """
     method = objective.parts[0].method
     choices = ("distribution", "divergence", "margin", "loss", "tradeoff")
     return {
         "name": objective.name,
         **{choice: getattr(getattr(method, choice, None), "name", None) for choice in choices},
+        "composite": len(objective.parts) > 1
+        or not isinstance(method, Method)
+        or bool(method.also)
+        or method.factor is not None,
         "parameters": dict(getattr(getattr(method, "function", None), "keywords", {})),
         "source": getattr(method, "source", ""),
         "formulas": [

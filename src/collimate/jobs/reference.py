@@ -22,12 +22,13 @@ from collimate.engine.fingerprint import (
     sequence_key,
     weights_hash,
 )
-from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of, other_tokens
+from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime
 from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore
+from collimate.engine.tokenizers import other_tokens
 from collimate.jobs._console import Console
 from collimate.jobs.settings import TrainSettings
 
@@ -123,14 +124,7 @@ def _other(
     Rows stand under a layout only if it had passed its check: where they are all there the check is
     left out, and the model computes nothing.
     """
-    model = load_model(
-        reference,
-        trust_remote_code=settings.trust_remote_code,
-        quantization=_quantization(reference, settings, runtime),
-    )
-    trusted = settings.trust_remote_code
-    require_readable(model, examples, other_tokens(tokenizer, reference, trust_remote_code=trusted))
-    model.to(runtime.device).eval()
+    model = _loaded(reference, tokenizer, examples, settings, runtime)
     weights = weights_hash(model)
     found: dict[bool, tuple[LogProbModel, LogProbStore]] = {}
     for shared, layout in LAYOUTS.items():
@@ -186,19 +180,32 @@ def frozen_reference(
             if id(parameter) not in kept:
                 parameter.requires_grad_(False)
         return LogProbModel(copied, shared=policy.shared)
-    model = load_model(
-        reference,
-        trust_remote_code=settings.trust_remote_code,
-        quantization=_quantization(reference, settings, runtime),
-    )
-    trusted = settings.trust_remote_code
-    require_readable(model, examples, other_tokens(tokenizer, reference, trust_remote_code=trusted))
-    if isinstance(reference, nn.Module):
-        model = deepcopy(model)
-    model.to(runtime.device).eval()
+    model = _loaded(reference, tokenizer, examples, settings, runtime, copied=True)
     longest = max(example.tokens for example in examples)
     check = check_layout(model, longest=longest, gradients="none", processes=runtime.processes)
     return LogProbModel(model, shared=check.shared)
+
+
+def _loaded(
+    reference: AnyModel,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    settings: TrainSettings,
+    runtime: Runtime,
+    *,
+    copied: bool = False,
+) -> nn.Module:
+    """The reference on the run's device, without dropout. copied: an object stays its owner's.
+
+    Errors: BadModel where it cannot be loaded or read the examples.
+    """
+    trusted = settings.trust_remote_code
+    quantization = _quantization(reference, settings, runtime)
+    model = load_model(reference, trust_remote_code=trusted, quantization=quantization)
+    require_readable(model, examples, other_tokens(tokenizer, reference, trust_remote_code=trusted))
+    if copied and isinstance(reference, nn.Module):
+        model = deepcopy(model)
+    return model.to(runtime.device).eval()
 
 
 def _quantization(

@@ -17,20 +17,14 @@ from collimate._types import Example
 from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs, stored_log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
-from collimate.engine.load import (
-    AnyModel,
-    Tokenizer,
-    load_model,
-    load_tokenizer,
-    other_tokens,
-    quiet,
-)
+from collimate.engine.load import AnyModel, Tokenizer, load_model, quiet
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
 from collimate.engine.processes import explaining_lost_process
 from collimate.engine.quantize import Quantization
 from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
+from collimate.engine.tokenizers import load_tokenizer, other_tokens
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs.reference import Frozen, store_for

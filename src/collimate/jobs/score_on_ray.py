@@ -19,17 +19,12 @@ from collimate.data import Tokenizer as DataTokenizer
 from collimate.engine.block import block_bytes, examples_of
 from collimate.engine.cache import folder_of, mark_used
 from collimate.engine.fingerprint import sequence_key
-from collimate.engine.load import (
-    Tokenizer,
-    generation_end_ids,
-    load_tokenizer,
-    other_tokens,
-    quiet,
-)
+from collimate.engine.load import Tokenizer, generation_end_ids, quiet
 from collimate.engine.model import context_of, vocabulary_of
 from collimate.engine.segment import write_segment
 from collimate.engine.shape import empty_model
 from collimate.engine.store import KnownKeys, require_writable
+from collimate.engine.tokenizers import load_tokenizer, other_tokens
 from collimate.jobs import _ray
 from collimate.jobs._console import Bar, Console
 from collimate.jobs._parts import BAD_ROWS, PartsFolder

@@ -122,7 +122,7 @@ def sentences(found: Displacement, method: MethodFacts | None = None) -> tuple[s
     if chosen < 0 and rejected < 0:
         usual = (
             f"This is usual for {method.name.upper()}, whose loss sees only the gap"
-            if method is not None and method.name in _OF_THE_GAP
+            if method is not None and _of_the_gap(method)
             else "This is common"
         )
         return (f"{opening}: both fell, {change}.", f"{usual}; the mass went to other answers.")
@@ -131,7 +131,9 @@ def sentences(found: Displacement, method: MethodFacts | None = None) -> tuple[s
     return (f"{opening}: {change}.",)
 
 
-_OF_THE_GAP = ("dpo", "f_dpo", "f_dpo_js", "cdpo", "rdpo", "ipo", "hinge_norm")
+def _of_the_gap(method: MethodFacts) -> bool:
+    """Whether its loss sees the two answers through their gap alone."""
+    return method.margin == "log_ratio_gap" and not method.composite
 
 
 def short(found: Displacement) -> str:

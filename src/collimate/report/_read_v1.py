@@ -98,7 +98,7 @@ def _curve(fields: Fields) -> Curve:
 BY_ANNOTATION: Mapping[object, Callable[[Fields, str], object]] = {
     str: Fields.text,
     str | None: Fields.optional_text,
-    bool: lambda fields, name: fields.flag(name, default=True),  # is_policy, which old runs lack
+    bool: lambda fields, name: fields.flag(name, default=True),  # which old runs lack
     int: lambda fields, name: fields.integer(name) or 0,
     int | None: Fields.integer,
     float: _required,

@@ -99,7 +99,11 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodFacts:
-    """The method of a run: its name, five choices and source, as text."""
+    """The method of a run: its name, five choices and source, as text.
+
+    composite: whether the loss is more than that one loss of that one margin; older runs do not say,
+    and are taken to be.
+    """
 
     name: str
     distribution: str
@@ -107,6 +111,7 @@ class MethodFacts:
     margin: str
     loss: str
     tradeoff: str
+    composite: bool
     source: str
 
 
