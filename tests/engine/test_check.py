@@ -16,10 +16,11 @@ from torch import nn
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
 from collimate.engine import attention, check
-from collimate.engine.check import LayoutCheck, Probed, check_layout, require_readable
+from collimate.engine.check import LayoutCheck, Probed, check_layout
 from collimate.engine.load import add_lora
 from collimate.engine.model import context_of
 from collimate.engine.packing import Packed, pack_shared
+from collimate.engine.readable import require_readable
 from tests.engine.tiny import ARCHITECTURES, WINDOW, model_of, pairs
 
 

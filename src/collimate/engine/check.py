@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from collimate._checks import BadModel
 from collimate._types import Answer, Example
-from collimate.engine.model import LogProbModel, causal_model, context_of, vocabulary_of
+from collimate.engine.model import LogProbModel, causal_model, vocabulary_of
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 from collimate.engine.processes import ALONE, Processes
 from collimate.engine.quantize import compute_dtype
@@ -155,40 +155,6 @@ def _require_sound(
             f"{name}: the gradient through its backbone and output head is not that of its own "
             "logits; an adapter on the output head is not supported: train one without it"
         )
-
-
-def require_readable(
-    model: nn.Module, examples: Sequence[Example], other: Mapping[int, tuple[str, str]]
-) -> None:
-    """Errors: BadModel where a reference cannot read the examples: their ids, or their length.
-
-    other: ids that mean another token to the reference (`tokenizers.other_tokens`).
-    """
-    rows, context = vocabulary_of(model), context_of(model)
-    unlike = np.array(sorted(other), dtype=np.int64)
-    for example in examples:
-        ids = (example.prompt, *(answer.ids for answer in example.answers))
-        largest = max(int(part.max()) for part in ids if len(part))
-        if largest >= rows:
-            raise BadModel(
-                f"the reference has a vocabulary of {rows}, and row {example.row} holds token id "
-                f"{largest}: give a reference that shares the policy's tokenizer"
-            )
-        for part in ids:
-            wrong = part[np.isin(part, unlike)]
-            if len(wrong):
-                here, there = other[int(wrong[0])]
-                raise BadModel(
-                    f"row {example.row} holds token id {wrong[0]}, which is {here!r} to the policy's "
-                    f"tokenizer and {there!r} to the reference's: give a reference that shares the "
-                    "policy's tokenizer"
-                )
-        length = len(example.prompt) + max(len(answer.ids) for answer in example.answers)
-        if context is not None and length > context:
-            raise BadModel(
-                f"the reference reads {context} tokens, and row {example.row} has {length}: give a "
-                "reference with a longer context, or shorten rows with max_prompt and max_answer"
-            )
 
 
 Measured = tuple[Float[Tensor, " token"], Mapping[str, Tensor]]

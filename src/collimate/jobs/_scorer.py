@@ -13,13 +13,14 @@ import torch
 from collimate._checks import BadModel
 from collimate._types import Example
 from collimate.engine.block import examples_of
-from collimate.engine.check import LAYOUTS, check_layout, require_readable
+from collimate.engine.check import LAYOUTS, check_layout
 from collimate.engine.evaluate import Row, log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
 from collimate.engine.load import load_model, quiet
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
 from collimate.engine.quantize import Quantization
+from collimate.engine.readable import require_readable
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.engine.store import segment_bytes
 from collimate.jobs.reference import Frozen, description_of

@@ -14,7 +14,7 @@ from torch import nn
 from collimate._checks import BadData
 from collimate._types import Example
 from collimate.engine.cache import collect, default_cache
-from collimate.engine.check import LAYOUTS, check_layout, require_readable
+from collimate.engine.check import LAYOUTS, check_layout
 from collimate.engine.evaluate import Rows, stored_log_probs
 from collimate.engine.fingerprint import (
     column_hash,
@@ -25,6 +25,7 @@ from collimate.engine.fingerprint import (
 from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of
 from collimate.engine.model import LogProbModel, causal_model
 from collimate.engine.quantize import Quantization
+from collimate.engine.readable import require_readable
 from collimate.engine.runtime import Runtime
 from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore

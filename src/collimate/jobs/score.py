@@ -14,7 +14,7 @@ from torch import nn
 
 from collimate._checks import BadComposition, BadConfig, BadModel
 from collimate._types import Example
-from collimate.engine.check import check_layout, require_readable
+from collimate.engine.check import check_layout
 from collimate.engine.evaluate import Rows, log_probs, stored_log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
 from collimate.engine.load import AnyModel, Tokenizer, load_model, quiet
@@ -22,6 +22,7 @@ from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
 from collimate.engine.processes import explaining_lost_process
 from collimate.engine.quantize import Quantization
+from collimate.engine.readable import require_readable
 from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.engine.tokenizers import load_tokenizer, other_tokens
