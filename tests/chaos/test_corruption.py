@@ -18,7 +18,7 @@ from collimate.engine.checkpoint import FILES
 from collimate.engine.load import load_model, quiet
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.shape import empty_model
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 from tests.chaos.conftest import Begin, Whole
 from tests.chaos.faults import at_call, forking, kill_self, killed, require_killed
 from tests.equivalence.runs import SETTINGS, require_equal, train

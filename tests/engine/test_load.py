@@ -15,7 +15,7 @@ from collimate._checks import BadConfig, BadModel, BadRun
 from collimate.engine.load import add_lora, end_ids, load_model, release_file, save_model
 from collimate.engine.model import causal_model
 from collimate.engine.shape import empty_model
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 from tests.engine.tiny import cached_from_hub, model_of
 from tests.equivalence.runs import saved, word_tokenizer
 

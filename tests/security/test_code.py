@@ -18,7 +18,7 @@ from collimate._checks import BadModel
 from collimate.data.bad_rows import BadRow
 from collimate.engine.load import add_lora, load_model
 from collimate.engine.shape import empty_model
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 from collimate.jobs._examples import load_examples
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from collimate._checks import BadModel
 from collimate.engine.load import add_lora, load_model
 from collimate.engine.shape import empty_model
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 from tests.cli.tiny import pairs, save_tiny, write_rows
 from tests.equivalence.runs import saved
 

@@ -16,7 +16,7 @@ import collimate
 from collimate import report
 from collimate._checks import BadModel, BadRun
 from collimate.engine.run_folder import RunFolder
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 from tests.chaos.faults import at_call, forking, kill_self, killed, require_killed, told_by
 from tests.equivalence.runs import (
     contents,

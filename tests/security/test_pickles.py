@@ -17,7 +17,7 @@ from collimate.data import CharacterTokenizer, load_data
 from collimate.engine.checkpoint import Progress, load_checkpoint, save_checkpoint
 from collimate.engine.load import add_lora, load_model
 from collimate.engine.store import LogProbStore
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 from collimate.optim import adamw
 from tests.engine.tiny import cached_from_hub, model_of
 

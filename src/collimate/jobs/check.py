@@ -106,7 +106,7 @@ def check(
     from collimate.engine.load import add_lora, is_adapter
     from collimate.engine.place import place_of
     from collimate.engine.shape import empty_model
-    from collimate.engine.tokenizers import load_tokenizer
+    from collimate.engine.tokenizer import load_tokenizer
     from collimate.jobs._examples import load_examples
     from collimate.jobs._predict import predict
     from collimate.jobs.prepare import require_lora

@@ -10,7 +10,7 @@ from collimate._checks import BadRun
 from collimate._files import is_inside
 from collimate.engine.load import load_model, quiet, save_model
 from collimate.engine.quantize import is_quantized
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 
 
 def export(source: str | Path, out: str | Path, *, merge: bool = False) -> Path:

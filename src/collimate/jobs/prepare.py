@@ -48,7 +48,7 @@ from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import signals_of, stand_in
-from collimate.engine.tokenizers import load_tokenizer
+from collimate.engine.tokenizer import load_tokenizer
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases

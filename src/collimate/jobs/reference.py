@@ -29,7 +29,7 @@ from collimate.engine.readable import require_readable
 from collimate.engine.runtime import Runtime
 from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore
-from collimate.engine.tokenizers import other_tokens
+from collimate.engine.tokenizer import other_tokens
 from collimate.jobs._console import Console
 from collimate.jobs.settings import TrainSettings
 

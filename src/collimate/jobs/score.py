@@ -25,7 +25,7 @@ from collimate.engine.quantize import Quantization
 from collimate.engine.readable import require_readable
 from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
-from collimate.engine.tokenizers import load_tokenizer, other_tokens
+from collimate.engine.tokenizer import load_tokenizer, other_tokens
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs.reference import Frozen, store_for

@@ -24,7 +24,7 @@ from collimate.engine.model import context_of, vocabulary_of
 from collimate.engine.segment import write_segment
 from collimate.engine.shape import empty_model
 from collimate.engine.store import KnownKeys, require_writable
-from collimate.engine.tokenizers import load_tokenizer, other_tokens
+from collimate.engine.tokenizer import load_tokenizer, other_tokens
 from collimate.jobs import _ray
 from collimate.jobs._console import Bar, Console
 from collimate.jobs._parts import BAD_ROWS, PartsFolder
