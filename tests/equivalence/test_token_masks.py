@@ -21,7 +21,7 @@ from collimate.engine.model import LogProbModel
 from collimate.engine.objective import objective_value
 from collimate.engine.packing import step_batch
 from collimate.engine.step import gradient_step, signals_of
-from collimate.jobs.prepare import _require_none_of_layers
+from collimate.jobs._requirements import require_none_of_layers
 from collimate.token_masks import activation
 from tests.engine.tiny import difference, gradients, model_of, pairs
 from tests.equivalence.runs import metrics_of, text_pairs, train
@@ -129,8 +129,8 @@ def test_what_it_learns_is_counted_and_not_sharded(tmp_path: Path) -> None:
     model = model_of("gpt2")
     engine = engine_of(model, model, METHODS["sparse_po"], shared=True)
     with pytest.raises(BadConfig, match="use --parallel ddp"):
-        _require_none_of_layers(engine)
-    _require_none_of_layers(engine_of(model, model, METHODS["mapo"], shared=True))
+        require_none_of_layers(engine)
+    require_none_of_layers(engine_of(model, model, METHODS["mapo"], shared=True))
 
 
 def test_a_signal_of_layers_is_not_in_logits() -> None:

@@ -109,7 +109,7 @@ def check(
     from collimate.engine.tokenizer import load_tokenizer
     from collimate.jobs._examples import load_examples
     from collimate.jobs._predict import predict
-    from collimate.jobs.prepare import require_lora
+    from collimate.jobs._requirements import require_lora
 
     if options.quantize is not None and not is_adapter(place_of(model)):
         require_lora(options)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from collimate._checks import BadComposition, BadConfig, BadModel, CollimateError
-from collimate._types import Example
+from collimate._checks import BadConfig
 from collimate.axes import Needs
 from collimate.compose import Objective
 from collimate.data import Kind, Loaded
@@ -33,11 +30,9 @@ from collimate.engine.load import (
 from collimate.engine.model import LogProbModel, causal_model, has_adapter
 from collimate.engine.objective import (
     couples_batch,
-    initial_states,
     keeps_reference,
     needs_of,
     needs_reference,
-    objective_value,
     reference_update_of,
 )
 from collimate.engine.place import place_of
@@ -47,11 +42,20 @@ from collimate.engine.runtime import Runtime, seeded
 from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
-from collimate.engine.step import signals_of, stand_in
+from collimate.engine.step import signals_of
 from collimate.engine.tokenizer import load_tokenizer
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
+from collimate.jobs._requirements import (
+    require_computable,
+    require_float32,
+    require_lora,
+    require_movable,
+    require_none_of_layers,
+    require_one_vocabulary,
+    require_same_weights,
+)
 from collimate.jobs.reference import (
     Frozen,
     Reference,
@@ -61,7 +65,6 @@ from collimate.jobs.reference import (
 )
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import require_adamw_8bit
-from collimate.signals import log_prob
 
 _KINDS: Mapping[str, Kind] = {
     "pairs": "preference",
@@ -71,8 +74,6 @@ _KINDS: Mapping[str, Kind] = {
     "lists": "lists",
 }
 """What data are read as, by the view that the method reads."""
-
-_TRIED = 512  # rows that an objective is computed on together before anything long begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,7 +151,7 @@ def prepare(
         policy = load_model(
             model, trust_remote_code=settings.trust_remote_code, quantization=quantization
         )
-        _require_float32(policy, settings)
+        require_float32(policy, settings)
         if is_quantized(policy) and not has_adapter(policy):
             require_lora(settings)
         if is_quantized(policy) and settings.parallel == "fsdp2":
@@ -186,7 +187,7 @@ def prepare(
         )
     sets = [part for part in (loaded, held_out) if part is not None]
     for part in sets:
-        _require_computable(objective, part)
+        require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
     sizes = _sizes(policy, longest, settings, recompute=recompute)
     keeps = keeps_reference(objective)
@@ -222,7 +223,7 @@ def prepare(
             console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
     column, update = None, reference_update_of(objective)
     if update is not None:
-        _require_movable(policy, settings, processes=runtime.processes.count)
+        require_movable(policy, settings, processes=runtime.processes.count)
     elif needs_reference(objective):
         with phases.phase("reference"):
             column = reference_columns(
@@ -246,9 +247,9 @@ def prepare(
                 examples=[example for part in sets for example in part.examples],
                 runtime=runtime,
             )
-            _require_one_vocabulary(engine, frozen)
+            require_one_vocabulary(engine, frozen)
             if update is not None:
-                _require_same_weights(policy, frozen.model)
+                require_same_weights(policy, frozen.model)
                 column = moving_reference(frozen, is_policy=reference is None)
     if settings.lora_rank is not None:
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
@@ -261,7 +262,7 @@ def prepare(
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
     processes = runtime.processes
     if settings.parallel == "fsdp2" and processes.count > 1:
-        _require_none_of_layers(engine)
+        require_none_of_layers(engine)
         processes = replace(processes, sharded=True)
         shard(engine, processes)
     return Prepared(
@@ -320,86 +321,6 @@ def _load(
         )
 
 
-def _require_computable(objective: Objective, loaded: Loaded) -> None:
-    """Compute the objective once on every row as it is, their log-probs made up.
-
-    Errors: BadComposition where a method fails on them, for example on a column they lack, with the
-    row where one alone is to blame.
-    """
-    for start in range(0, len(loaded.examples), _TRIED):
-        examples = loaded.examples[start : start + _TRIED]
-        try:
-            _compute(objective, examples, loaded)
-        except BadComposition:
-            for example in examples:
-                try:
-                    _compute(objective, [example], loaded)
-                except BadComposition as error:
-                    place = f"{loaded.facts.file}, row {example.row}"
-                    raise BadComposition(f"{place}: {error}") from error
-            raise
-
-
-def _compute(objective: Objective, examples: Sequence[Example], loaded: Loaded) -> None:
-    rows = [tuple(np.full(len(a.ids), -1.0) for a in e.answers) for e in examples]
-    signals = (log_prob, *(s for part in objective.parts for s in part.method.needs.signals))
-    batch = stand_in(examples, rows, signals, torch.device("cpu"))
-    try:
-        objective_value(objective, batch, initial_states(objective))
-    except CollimateError:
-        raise
-    except Exception as error:  # whatever the author of a method may have written wrong
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        columns = ", ".join(examples[0].columns) or "none"
-        raise BadComposition(
-            f"'{objective.name}' fails on the rows of {loaded.facts.file} with {type(error).__name__}: "
-            f"{error} ({last.filename}, line {last.lineno}: {last.line}); their columns of numbers "
-            f"are: {columns}"
-        ) from error
-
-
-def _require_one_vocabulary(policy: LogProbModel, frozen: LogProbModel) -> None:
-    """Errors: BadModel where the two answer over vocabularies of different sizes."""
-    own, other = (len(model.readout().weight) for model in (policy, frozen))
-    if own != other:
-        raise BadModel(
-            f"this method compares whole distributions, and the policy answers over {own} tokens, the "
-            f"reference over {other}: give a reference with the policy's vocabulary"
-        )
-
-
-def _require_movable(policy: nn.Module, settings: TrainSettings, *, processes: int) -> None:
-    """Errors: BadConfig where the reference cannot follow the policy weight by weight."""
-    if settings.lora_rank is not None or has_adapter(policy) or is_quantized(policy):
-        raise BadConfig(
-            "a reference that follows the policy (tr_dpo) needs all of its weights trained: leave out "
-            "lora_rank and quantize, or use dpo"
-        )
-    if settings.parallel == "fsdp2" and processes > 1:
-        raise BadConfig(
-            "a reference that follows the policy (tr_dpo) is not sharded: use --parallel ddp"
-        )
-
-
-def _require_none_of_layers(engine: LogProbModel) -> None:
-    """Errors: BadConfig where the method learns something beside the policy."""
-    if list(engine.of_layers.parameters()):
-        raise BadConfig(
-            f"what this method learns beside the policy ({', '.join(engine.of_layers)}) is not sharded: "
-            "use --parallel ddp"
-        )
-
-
-def _require_same_weights(policy: nn.Module, reference: nn.Module) -> None:
-    """Errors: BadModel where the reference has other weights than the policy."""
-    kinds = [{n: (p.shape, p.dtype) for n, p in m.named_parameters()} for m in (policy, reference)]
-    if kinds[0] != kinds[1]:
-        raise BadModel(
-            "a reference that follows the policy (tr_dpo) must be of its architecture and dtype: give "
-            "another reference, or none, and the policy as passed is taken"
-        )
-
-
 def _sizes(
     policy: nn.Module, longest: int, settings: TrainSettings, *, recompute: bool
 ) -> Mapping[str, int]:
@@ -417,22 +338,3 @@ def _sizes(
     # The outline is of plain layers, the policy perhaps of 4-bit ones; of an adapter each weight has
     # its gradient.
     return {**sizes, "weights": weight_bytes(policy) + sizes["gradients"]}
-
-
-def require_lora(settings: TrainSettings) -> None:
-    """Errors: BadConfig where the settings bring no adapter for a quantised model."""
-    if settings.lora_rank is None:
-        raise BadConfig(
-            "a quantised model cannot be trained itself, only an adapter over it: give lora_rank "
-            "(--lora-rank 8)"
-        )
-
-
-def _require_float32(model: nn.Module, settings: TrainSettings) -> None:
-    low = {p.dtype for p in model.parameters() if p.requires_grad} & {torch.bfloat16, torch.float16}
-    if low and settings.lora_rank is None:
-        raise BadConfig(
-            f"the model's trainable weights are {low.pop()}: AdamW steps at usual learning rates are "
-            "smaller than its rounding, so training would silently stand still; pass model.float() "
-            "and precision='bf16' (autocast over float32 weights), or train an adapter (lora_rank)"
-        )
