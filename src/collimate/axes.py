@@ -68,7 +68,9 @@ class Needs:
     view: which view of the batch it reads. signals: what the head must compute beside log-probs.
     reference: whether a frozen reference is compared with; reference_update: how it moves, if it does.
     mismatched: whether each example needs an
-    answer under another's prompt too; gold: an answer to imitate. readout: what the model must output.
+    answer under another's prompt too; gold: an answer to imitate. noise: a standard normal number for
+    each example, drawn anew in each step from the run's seed, as the column `noise` (0 where nothing
+    is trained). readout: what the model must output.
     couples: "batch" if one unit's loss depends on the other units of the step; the engine then
     differentiates the whole step at once (two-pass pull-back), so that accumulation changes
     nothing.
@@ -80,6 +82,7 @@ class Needs:
     reference_update: ReferenceUpdate | None = None
     mismatched: bool = False
     gold: bool = False
+    noise: bool = False
     readout: Literal["tokens", "scalar", "hidden"] = "tokens"
     couples: Literal["example", "batch"] = "example"
 

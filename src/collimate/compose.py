@@ -276,5 +276,6 @@ def _together(needs: Sequence[Needs]) -> Needs:
         reference=any(need.reference for need in needs),
         mismatched=any(need.mismatched for need in needs),
         gold=any(need.gold for need in needs),
+        noise=any(need.noise for need in needs),
         couples="batch" if any(need.couples == "batch" for need in needs) else "example",
     )

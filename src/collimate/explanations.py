@@ -43,6 +43,7 @@ SYMBOLS: Mapping[str, str] = {
     "gap": "mean of u_w - u_l over the step's kept pairs, without gradient",
     "gap_0": "running mean of the gaps of earlier steps; before there are any, gap",
     "kept": "the step's pairs / its kept pairs for a kept pair, else 0",
+    "noise": "a standard normal number, drawn anew for each unit in each step",
     "sort": "the values of a step's pairs in rising order: the least for the first pair",
     "where": "where(a, x, y) is x if a holds, else y",
     "s": "s(x) = 1/(1 + exp(-x)), the sigmoid",

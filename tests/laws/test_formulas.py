@@ -61,6 +61,7 @@ MADE = {
         margins.sequential_kl_gap(divergence_to_reference(divergences.forward_kl), w)
         for w in (0.5, 1)
     ],
+    "elastic": [margins.elastic(margins.log_ratio_gap, *p) for p in ((0.5, 0.2), (-1, 3.0))],
     "masked_log_ratio_gap": [margins.masked_log_ratio_gap(KL, MASK, *MASKS)],
     "absent_mask": [margins.absent_mask(MASK), margins.absent_mask(MASK, *MASKS)],
     "fixed": [tradeoffs.fixed(beta) for beta in (0.1, 3)],

@@ -19,7 +19,8 @@ from collimate.engine.evaluate import Autocast, Rows, log_probs
 from collimate.engine.metrics import step_metrics
 from collimate.engine.model import LogProbModel
 from collimate.engine.moving import moving_of
-from collimate.engine.objective import updated_states
+from collimate.engine.noise import with_noise
+from collimate.engine.objective import needs_of, updated_states
 from collimate.engine.plan import Plan
 from collimate.engine.processes import ALONE, Processes, whole
 from collimate.engine.step import StepOutcome, gradient_step
@@ -78,11 +79,14 @@ def run_steps(
     state = start
     parameters = [p for p in model.parameters() if p.requires_grad]
     moving = moving_of(objective, frozen)
+    noisy = needs_of(objective).noise
     model.zero_grad(set_to_none=True)  # of a model object that was trained elsewhere
     while state.step < plan.steps:
         began = time.perf_counter()
         chosen = plan.step(state.step)
         batch = [examples[i] for i in chosen]
+        if noisy:
+            batch = with_noise(batch, seed=plan.seed, step=state.step)
         if moving is not None:  # no one can have stored its rows
             rows = log_probs(
                 moving.reference,

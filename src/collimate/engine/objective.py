@@ -119,6 +119,7 @@ def needs_of(objective: Objective) -> Needs:
         needs[0],
         mismatched=any(need.mismatched for need in needs),
         gold=any(need.gold for need in needs),
+        noise=any(need.noise for need in needs),
     )
 
 

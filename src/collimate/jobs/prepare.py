@@ -28,6 +28,7 @@ from collimate.engine.load import (
     require_no_adapter,
 )
 from collimate.engine.model import LogProbModel, causal_model, has_adapter
+from collimate.engine.noise import without_noise
 from collimate.engine.objective import (
     couples_batch,
     keeps_reference,
@@ -310,7 +311,7 @@ def _load(
     what: str,
 ) -> Loaded:
     with console.bar(what, total=None) as bar:
-        return load_examples(
+        loaded = load_examples(
             source,
             tokenizer,
             model,
@@ -319,6 +320,9 @@ def _load(
             **settings.of_data(),
             advance=bar.advance,
         )
+    if not needs.noise:
+        return loaded
+    return replace(loaded, examples=tuple(without_noise(loaded.examples)))
 
 
 def _sizes(

@@ -35,6 +35,7 @@ from collimate.margins.single_answers import (
 )
 from collimate.margins.sorted import sorted_gap as sorted_gap
 from collimate.margins.sorted import sorted_log_ratio_gap as sorted_log_ratio_gap
+from collimate.margins.targets import elastic as elastic
 from collimate.margins.targets import length_target as length_target
 from collimate.margins.targets import log_score_target as log_score_target
 from collimate.margins.thumbs import labelled_log_ratio as labelled_log_ratio
@@ -59,6 +60,7 @@ __all__ = [
     "chosen_shifted_log_ratio",
     "column",
     "discounted_log_prob_gap",
+    "elastic",
     "gold_log_prob",
     "labelled_log_ratio",
     "length_desensitised_log_ratio_gap",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._checks import BadComposition, positive
+from collimate._checks import BadComposition, BadConfig, positive
 from collimate._types import PairLogProbs
 from collimate.axes import PerUnit
 from collimate.margins._pairs import column, lengths
+from collimate.margins.margin import Margin
 
 
 def _of_length(view: PairLogProbs, *, a: float) -> Float[Tensor, " pair"]:
@@ -45,3 +48,35 @@ def log_score_target(a: float) -> PerUnit:
     """
     value = partial(_of_scores, a=positive("alpha", a))
     return PerUnit(value=value, formula=f"{a}·log(margin)")
+
+
+def _elastic(view: PairLogProbs, *, gamma: float, sigma: float) -> Float[Tensor, " pair"]:
+    return gamma + sigma * column(view, "noise")
+
+
+def elastic(margin: Margin, gamma: float, sigma: float) -> Margin:
+    """The same h with the target gamma + sigma·noise, a new standard normal number per unit and step.
+
+    A target that gives way here and asks for more there, so that no pair is fitted to one number.
+    gamma is its mean, held-out losses are measured there; sigma > 0 its standard deviation.
+
+    Errors: BadConfig for gamma or sigma that is not finite, sigma of 0 or less, and a margin with a
+    target of its own; BadComposition for views without the column `noise`. Source: boutros:22, of
+    margins between classes.
+
+    >>> from collimate.margins import log_ratio_gap
+    >>> elastic(log_ratio_gap, 0.5, 0.1).name
+    'elastic(log_ratio_gap, 0.5, 0.1)'
+    """
+    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not math.isfinite(gamma):
+        raise BadConfig(f"gamma must be a finite number, got {gamma!r}")
+    if margin.target_of is not None or margin.constant != 0:
+        raise BadConfig(f"the margin '{margin.name}' has a target already: give one without")
+    value = partial(_elastic, gamma=gamma, sigma=positive("sigma", sigma))
+    return replace(
+        margin,
+        name=f"elastic({margin.name}, {gamma:g}, {sigma:g})",
+        target_of=PerUnit(value=value, formula=f"{gamma} + {sigma}·noise"),
+        needs=replace(margin.needs, noise=True),
+        source=f"{margin.source}; boutros:22",
+    )
