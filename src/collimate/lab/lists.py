@@ -54,7 +54,7 @@ def every_list(world: World) -> ScoredLists:
             "rankings are of Plackett-Luce, and this world flips labels or has a preference of its "
             "own: leave both out, or fit a method of pairs"
         )
-    contexts, responses = world.reward.shape
+    responses = world.reward.shape[-1]
     order = torch.tensor(list(itertools.permutations(range(responses), size)))
     reward = world.reward[:, order]
     behind = reward.flip(-1).logcumsumexp(-1).flip(-1)

@@ -88,7 +88,9 @@ class World:
         if self.pair_law is not None:
             law = self.pair_law
             shape = (contexts, responses) if law.dim() == 2 else (contexts, responses, responses)
-            object.__setattr__(self, "pair_law", checked_law("pair_law", checked("pair_law", law, shape)))
+            object.__setattr__(
+                self, "pair_law", checked_law("pair_law", checked("pair_law", law, shape))
+            )
         if self.preference is not None:
             square = (contexts, responses, responses)
             matrix = checked_preference(checked("preference", self.preference, square))
