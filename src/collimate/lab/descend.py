@@ -44,6 +44,11 @@ def descend(
     >>> round((policy[0, 0] - policy[0, 1]).item(), 1)
     2.0
     """
+    if pairs is None and method.needs.couples == "batch" and method.init():
+        raise BadComposition(
+            f"method '{method.name}' keeps statistics of its steps, and the pairs of the population have "
+            "unequal weights; give pairs=world.sample_pairs(...)"
+        )
     if pairs is not None and method.needs.view != "pairs":
         raise BadComposition(
             f"method '{method.name}' reads a view of {method.needs.view}, and pairs were given: leave "

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from collimate._checks import BadComposition
-from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs
+from collimate._types import PairLogProbs, ThumbLogProbs
 from collimate.axes import Method
 from collimate.lab._reduce import shares
-from collimate.lab.lists import every_list
-from collimate.lab.pairs import every_pair
-from collimate.lab.thumbs import every_thumb
+from collimate.lab.lists import ScoredLists, every_list
+from collimate.lab.pairs import LabelledPairs, every_pair
+from collimate.lab.thumbs import LabelledAnswers, every_thumb
 from collimate.lab.world import World
 
-Seen = PairLogProbs | ThumbLogProbs | ListLogProbs
-
-
-class Units(Protocol):
-    """Pairs, labelled answers or lists of a world, and what a method sees of them."""
-
-    @property
-    def places(self) -> tuple[Int[Tensor, " unit"], ...]:
-        """In the flattened table [context, response], of the units' first answers, second, ..."""
-        ...
-
-    def at(self, *log_probs: Float[Tensor, " unit"]) -> Seen:
-        """The view of units whose answers have these log-probs, which need not be one policy's."""
-        ...
-
-    def under(self, log_probs: Float[Tensor, "context response"]) -> Seen:
-        """The view of one policy."""
-        ...
+Units = LabelledPairs | LabelledAnswers | ScoredLists
 
 
 def population(world: World, method: Method) -> Units:

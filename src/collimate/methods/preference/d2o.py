@@ -22,8 +22,8 @@ def d2o(beta: float = 0.1, alpha: float = 0.1) -> Method:
     u = log policy - log reference (nats). The worst-scored answer is the human negative y_l, the others
     were drawn from the model before training. The paper compares the two sides with two references;
     here both are the one that is given. With alpha = beta and Plackett-Luce lists of every response the
-    population optimum is known: p ∝ q·exp(-z·K/((K + 1)·beta)), z = log((w - κ)/κ) with sum 0, w how often
-    an answer is the worst.
+    population optimum is known: p ∝ q·exp(-z·K/((K + 1)·beta)), z = log((w - κ)/κ) with sum 0, w how
+    often an answer is the worst.
 
     Errors: BadConfig unless both are finite and above 0. Source: duan:24.
 
