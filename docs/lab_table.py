@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import lab_lengths
 import numpy as np
 import torch
 from torch import Tensor
@@ -211,7 +212,7 @@ NONE: dict[str, str] = {
     "rpo_sft": "the likelihood and the comparison have different minima; their sum is convex",
     "seppo": "the loss jumps where u_w changes its sign: each pattern of signs is another problem",
     "slic_hf": "a kink, and a likelihood beside it; convex",
-    "tdpo": "no loss: the KL pull on the rejected side alone adds -αβ·E[σ(-z)]·(q - p) to that of `dpo`, back "
+    "tdpo": "no loss: the KL pull on the rejected side alone adds αβ·E[σ(-z)]·(q - p) to that of `dpo`, back "
             "towards q, in proportion to what is left to learn",
     "tr_dpo": "its reference follows: after k moves of a policy that has converged "
               "q·exp((1 + k·alpha)·r/β)/Z, in the end the best answer; descended, four moves",
@@ -238,7 +239,17 @@ HEAD = """# What the presets reach in the lab
 
 Written by `docs/lab_table.py` (`make lab-table`); do not edit.
 
-The population loss of a preset is its mean over contexts, pairs and labels; in an enumerable world it is a sum, and `collimate.lab.fit` minimises it over all policies. Where theory has the minimiser, `Method.population_optimum` states it, and the fit must end there.
+The population loss of a preset is its mean over contexts, over what it reads (pairs, labelled answers, lists) and over labels; in an enumerable world it is a sum, and `collimate.lab.fit` minimises it over all policies. Where theory has the minimiser, `Method.population_optimum` states it, and the fit must end there.
+
+| read | in the world |
+| --- | --- |
+| pairs | two answers by the pair law, the label by their preference |
+| labelled answers | both answers of each pair, the winner wanted: drawn from q, an answer is wanted with its win rate against q |
+| mismatched answers | of another row, the context drawn anew |
+| lists | three different answers, ranked by Plackett-Luce; a list of one answer has its advantage r - E_q[r] as score |
+| gold answers | of a given law; here the best answers, but for the optima of `tpo` and `tpo_l` |
+| signals | of answers of one token, where the responses are the vocabulary |
+| gradients that are stopped | the fit rests where what is left of the gradient vanishes |
 """
 
 EXACT = """## Exact optima
@@ -250,7 +261,7 @@ For the losses of a gap alone a pair by itself is best at some z(P). Where one s
 
 REACHED = """## What each preset reaches
 
-One world: {world} The reference has E[r] {reference:.2f} and {tokens:.2f} tokens; the best responses have E[r] {best:.2f}. Labels are Bradley-Terry in r, but for `rdpo`, a tenth of whose labels are flipped, and `odpo`, whose labels always agree with r. A response's log-prob is shared out evenly among its tokens. Parameters are chosen so that the pulls are of one size; those not named have their defaults.
+One world: {world} The reference has E[r] {reference:.2f} and {tokens:.2f} tokens; the best responses have E[r] {best:.2f}. Labels are Bradley-Terry in r, but for `rdpo`, a tenth of whose labels are flipped, and `odpo`, whose labels always agree with r. `tdpo`, `tdpo1` and `wpo` see responses of one token each. A response's log-prob is shared out evenly among its tokens. Parameters are chosen so that the pulls are of one size; those not named have their defaults.
 
 | column | meaning |
 | --- | --- |
@@ -276,6 +287,11 @@ Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_tab
 - **NCA's optimum on pairs tilts by win rates, not by exp(r/β)**; but the chosen answers are held as it promises.
 - **EXO on pairs of hard labels is not at the reward's optimum**: it fits gaps linear in P. It ends close to the frontier, not on it.
 - **MADPO spreads hard pairs and pulls none together.** Above tau the weights of both labels are almost 1: at the defaults no pair's optimal gap is below DPO's by more than 0.01 (`tests/studies/test_margin_adaptation.py`).
+- **KTO is APO-zero in the population.** Answers that are unwanted more often than wanted vanish; they also come under other prompts, so that the estimate of the KL falls to 0 and stays there.
+- **TDPO is held far back.** In answers of one token both KL terms are equal and `tdpo1` is DPO; `tdpo`, which stops one of them, is pulled to the reference by the other.
+- **WPO's weights change nothing that can be fitted**: both labels of a pair have the same one, so that its optimum under Bradley-Terry labels is DPO's.
+- **BCO's optimum tilts by the logit of win rates**, not by r; its shift centres it and leaves a multiplier.
+- **TR-DPO and β-DPO end far from DPO at their β**: the one because its reference follows, the other because it keeps pairs by their gap.
 - **Losses without a reference shorten answers**: SimPO, AlphaPO, ORPO and ASFT go from {tokens:.2f} tokens to about 2, and end far below the frontier of their KL. At equal log-prob per token the shorter answer is the likelier one.
 """
 
@@ -390,7 +406,9 @@ def page(names: Sequence[str] = PLACED) -> str:
     columns = ("E[r]", "frontier", "KL", "moved", "chosen", "rejected", "tokens", "ends")
     rows = lines(("preset", *columns), [reached_row(n) for n in names])
     others = lines(("preset", "why"), [(f"`{n}`", why) for n, why in sorted(ELSEWHERE.items())])
-    texts = [HEAD, EXACT, exact, none, REACHED.format(**facts), rows, UNEXPECTED.format(**facts)]
+    texts = [HEAD, EXACT, exact, none, REACHED.format(**facts), rows]
+    texts += [lab_lengths.TEXT, lines(("preset", "good", "tokens"), lab_lengths.rows())]
+    texts += [UNEXPECTED.format(**facts)]
     if ELSEWHERE:
         texts += ["## Not shown here", others]
     return "\n\n".join(text.strip() for text in texts) + "\n"

@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def table():
     spec = importlib.util.spec_from_file_location("lab_table", ROOT / "docs" / "lab_table.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "docs"))
+        spec.loader.exec_module(module)
     return module
 
 
