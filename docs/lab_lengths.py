@@ -73,7 +73,7 @@ TEXT = f"""## Answers that end when the policy says so
 
 Above, a policy is a table of responses, and LN-DPO's optimum q·exp(T·(r/β + c)) is exact in it. Of a policy that writes token by token no optimum is known: it has fewer parameters than responses, so that it fits the gaps of the pairs in their mean only. The smallest one has three logits, for a good token, a bad token and the stop (probability {STOP:g} under the reference, 10 tokens in the mean). Labels are Bradley-Terry in {QUALITY:g} times the share of good tokens and {LENGTH:g} for each token; answers of up to {LONGEST} tokens are drawn from the reference and enumerated.
 
-DPO is asked for a log-ratio of {LENGTH:g}/β per token of length, and a policy can give no more than -log(1 - {STOP:g}) = {-math.log(1 - STOP):.2f}, at which it never stops: for small β the stop's logit falls without end. `r_dpo` takes the labels' length away, and still ends where quality alone asks for too much. `ln_dpo` sees means over tokens: it reaches more quality at fewer tokens, and grows endless only as its quality is at 1.
+DPO is asked for a log-ratio of {LENGTH:g}/β per token of length, and a policy can give no more, in the mean of good and bad, than -log(1 - {STOP:g}) = {-math.log(1 - STOP):.2f}, at which it never stops: for small β the stop's logit falls without end. `r_dpo` takes the labels' length away. `ln_dpo` sees means over tokens: it reaches more quality than `dpo` at fewer tokens, and grows long only as its quality nears 1.
 """
 
 

@@ -277,7 +277,7 @@ One world: {world} The reference has E[r] {reference:.2f} and {tokens:.2f} token
 
 UNEXPECTED = """## What a reader of the publications may not expect
 
-Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_table.py`, but where another file is named.
+Each is asserted in `tests/lab/test_population_optima.py`, `tests/lab/test_answer_optima.py` or `tests/lab/test_table.py`, but where another file is named.
 
 - **DPO lowers the chosen answers at its exact optimum** (`dpo`, column chosen): their displacement is no failure of the optimiser. Every answer is chosen now and then, and mass goes to the few best.
 - **DPOP learns nothing from labels that contradict each other.** From lam = 2·(max P - min P)/min P on, P the win rates against q (here its default 50 is enough), the reference itself is the optimum.
@@ -291,7 +291,7 @@ Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_tab
 - **TDPO is held far back.** In answers of one token both KL terms are equal and `tdpo1` is DPO; `tdpo`, which stops one of them, is pulled to the reference by the other.
 - **WPO's weights change nothing that can be fitted**: both labels of a pair have the same one, so that its optimum under Bradley-Terry labels is DPO's.
 - **BCO's optimum tilts by the logit of win rates**, not by r; its shift centres it and leaves a multiplier.
-- **TR-DPO and β-DPO end far from DPO at their β**: the one because its reference follows, the other because it keeps pairs by their gap.
+- **TR-DPO and β-DPO end far from DPO at their β**: the one because its reference follows, the other because its beta, and the pairs that count, follow their gaps.
 - **Losses without a reference shorten answers**: SimPO, AlphaPO, ORPO and ASFT go from {tokens:.2f} tokens to about 2, and end far below the frontier of their KL. At equal log-prob per token the shorter answer is the likelier one.
 """
 
