@@ -43,8 +43,13 @@ def shaped(world: World, method: Method) -> tuple[float, float]:
     uses = torch.cat([counts(), torch.ones(len(log_q), 1).double()], -1)  # good, bad, stop
     start = torch.tensor([(1 - STOP) / 2, (1 - STOP) / 2, STOP]).double().log()
     logits = start.clone().requires_grad_()
-    options = {"line_search_fn": "strong_wolfe", "max_iter": 300, "tolerance_change": 0}
-    optimizer = torch.optim.LBFGS([logits], tolerance_grad=1e-9, **options)
+    optimizer = torch.optim.LBFGS(
+        [logits],
+        max_iter=300,
+        tolerance_grad=1e-9,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
+    )
     law = pairs.view.columns["weight"]
 
     def closure() -> Tensor:

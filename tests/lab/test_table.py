@@ -54,6 +54,7 @@ def test_every_preset_is_in_both_parts(table, page):
     assert placed | set(table.ELSEWHERE) == set(methods.__all__)
     assert not placed & set(table.ELSEWHERE)
     assert not set(table.KNOWN) & set(table.NONE)
+    page = page.partition("## Answers that end")[0]
     for name in table.PLACED:
         assert page.count(f"\n| {table.call(name)} |") == 1 + (name in table.KNOWN)
         assert page.count(f"\n| `{name}` |") == (name in table.NONE)
