@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import lab_lengths
 import numpy as np
 import torch
 from torch import Tensor
@@ -63,20 +64,50 @@ def of_two_responses() -> World:
     return World(log_q, world().reward[:, :2])
 
 
-PARAMETERS: dict[str, dict[str, float]] = {
+def of_one_context() -> World:
+    """The second context alone."""
+    here = world()
+    log_q = here.reference_log_probs[1:]
+    return World(log_q, here.reward[1:], pair_law=log_q.exp())
+
+
+def of_three_responses() -> World:
+    """The first three responses, of one token each."""
+    log_q = world().reference_log_probs[:, :3].log_softmax(-1)
+    return World(log_q, world().reward[:, :3])
+
+
+def of_single_answers() -> World:
+    """Lists of one answer."""
+    return replace(world(), list_size=1)
+
+
+def of_gold(name: str, where: World) -> World:
+    """Gold answers of the law that the pairs of another preset lead to."""
+    optimum = preset(name).population_optimum(where)
+    assert optimum is not None, name
+    return replace(where, gold=optimum.exp())
+
+
+PARAMETERS: dict[str, dict[str, int | float]] = {
     "alpha_po": {"beta": 1.0, "gamma": 0.5, "alpha": 0.25},
     "aot": {"beta": 0.5},
     "aot_unpaired": {"beta": 0.5},
     "apo_down": {"beta": 0.5},
     "apo_zero": {"beta": 0.5},
+    "apo_zero_unpaired": {"beta": 0.5},
     "asft": {"lam": 0.5},
+    "bco": {"beta": 0.5},
     "bco_pair": {"beta": 0.5},
+    "beta_dpo": {"beta": 0.5},
     "cal_dpo": {"beta": 0.5},
     "cdpo": {"beta": 0.5},
     "chi_po": {"beta": 0.5},
     "cpl": {"alpha": 0.5},
     "cpo": {"beta": 0.5},
+    "d2o": {"beta": 0.5, "alpha": 0.5},
     "dco_pass_at_n": {"n": 4},
+    "direct_advantage_po": {"beta": 0.5},
     "discopop": {"beta": 0.5},
     "dpo": {"beta": 0.5},
     "dpop": {"beta": 0.5},
@@ -86,19 +117,29 @@ PARAMETERS: dict[str, dict[str, float]] = {
     "hinge_norm": {"beta": 0.5},
     "ipo": {"beta": 0.5},
     "ipo_length_normalised": {"beta": 1.0},
+    "kto": {"beta": 0.5},
     "ld_dpo": {"beta": 0.5},
     "ln_dpo": {"beta": 1.0},
     "madpo": {"beta": 0.5},
+    "mpo": {"beta": 0.5},
     "nca_pair": {"beta": 0.5},
     "odpo": {"beta": 0.5},
     "orpo": {"lam": 0.5},
+    "plackett_luce": {"beta": 0.5},
     "r_dpo": {"beta": 0.5, "alpha": 0.1},
     "rdpo": {"beta": 0.5},
     "rpo_sft": {"beta": 0.5, "eta": 0.1},
+    "seppo": {"beta": 0.5},
     "sigmoid_norm": {"beta": 1.0},
     "simpo": {"beta": 1.0, "gamma": 0.5},
     "slic_hf": {"delta": 1.0, "reg": 0.1},
     "sppo_hard": {"beta": 0.5},
+    "tdpo": {"beta": 0.5, "alpha": 0.5},
+    "tdpo1": {"beta": 0.5},
+    "tpo": {"beta": 0.5, "alpha": 0.1},
+    "tpo_l": {"beta": 1.0, "gamma": 0.5, "alpha": 0.1},
+    "tr_dpo": {"beta": 0.5, "alpha": 0.5, "tau": 200},
+    "wpo": {"beta": 0.5},
 }
 """Chosen so that the pulls are of one size; a beta per token is twice one of whole answers."""
 
@@ -112,12 +153,19 @@ KNOWN: dict[str, tuple[str, str, Callable[[], World]]] = {
         "any labels; β < 1",
         world,
     ),
+    "apo_zero_unpaired": ("as apo_zero", "any labels; β < 1", world),
     "asft": ("(1 + λ)·won - λ·lost·p/(1 - p) = κ·p", "any labels; one token", of_one_token),
+    "bco": ("won·σ(-β(u - d)) - lost·σ(β(u - d)) = κ·p, d the mean of u",
+            "any labels; one context, KL(won‖lost) ≥ KL(lost‖won)", of_one_context),
     "bco_pair": ("won·σ(-βu) - lost·σ(βu) = κ·p", DRAWN, world),
     "cdpo": ("q·exp(v/β)/Z, v with gaps logit(e + (1 - 2e)·P)", OWN, of_two_responses),
     "chi_po": ("maximiser of E[r] - β·(χ²/2 + KL)", BT, world),
     "cpl": ("exp(r/α)/Z", f"{BT}; lam = 1, gamma = 1", world),
+    "d2o": ("q·exp(-z·K/((K + 1)β))/Z, z = log((w - κ)/κ), w how often it is the worst of all",
+            "rankings of every response; α = β", of_three_responses),
     "dco_pass_at_n": ("won·n·p·(1 - p)^(n-1)/(1 - (1 - p)^n) = κ·p", "any labels", world),
+    "direct_advantage_po": ("μ·(A/β - u) = κ·p, A the advantage, μ the law of the answers",
+                            "lists of one answer", of_single_answers),
     "dpo": ("q·exp(r/β)/Z", BT, world),
     "dpop": ("q itself", "lam from a critical value on", world),
     "exo_pair": ("q·exp(v/β)/Z, v with gaps (2P - 1)·log((1 - e)/e)", OWN, of_two_responses),
@@ -125,17 +173,25 @@ KNOWN: dict[str, tuple[str, str, Callable[[], World]]] = {
     "f_dpo_js": ("maximiser of E[r] - 2β·JS", BT, world),
     "ipo": ("q·exp(u)/Z, u the least squares of (2P - 1)/(2β)", "any labels", world),
     "ipo_length_normalised": ("q·exp(T·(u + c)), u as of ipo", "any labels", world),
+    "kto": ("as apo_zero, a = λ_D·won - λ_U·lost: the reference point falls to 0",
+            "any labels; β < 1, a < 0 for an answer that comes under other prompts", world),
     "ld_dpo": ("as dpo", f"{BT}; one length, or alpha = 1", of_one_token),
     "ln_dpo": ("q·exp(T·(r/β + c))", BT, world),
     "madpo": ("q·exp(v/β)/Z, v with gaps c(g)·g", "two responses, or two levels of reward",
               of_two_responses),
     "nca_pair": ("won·σ(-βu) - ½·(won + lost)·σ(βu) = κ·p; 2q·P at β = 1", DRAWN, world),
+    "plackett_luce": ("q·exp(r/β)/Z", "rankings of Plackett-Luce", world),
     "r_dpo": ("q·exp((r - α·T)/β)/Z", BT, world),
     "rdpo": ("q·exp(r/β)/Z", f"{BT}, flipped at its rate", flipped),
     "sigmoid_norm": ("as ln_dpo", BT, world),
     "simpo": ("exp(T·(v/β + c)), v with gaps s/2 + arsinh(e^γ·sinh(s/2)), s = logit P", OWN,
               of_two_responses),
     "sppo_hard": ("2·(won + lost)·((P - ½)/β - u) = κ·p", DRAWN, world),
+    "tdpo1": ("as dpo: both K are the same", f"{BT}; one token", of_one_token),
+    "tpo": ("exp(r/β)/Z", f"{BT}; gold answers of that law", lambda: of_gold("cpl", world())),
+    "tpo_l": ("as simpo", "where simpo's is known; gold answers of that law",
+              lambda: of_gold("simpo", of_two_responses())),
+    "wpo": ("as dpo: both labels of a pair have one weight", f"{BT}; one token", of_one_token),
 }  # fmt: skip
 """The optimum; where it is known; a world in which it is compared with a fit."""
 
@@ -143,41 +199,62 @@ NONE: dict[str, str] = {
     "aot": "a pair's loss depends on the others' ranks; descended on drawn pairs",
     "aot_unpaired": "as `aot`; where chosen answers dominate, the loss falls for ever",
     "apo_down": "bounded, and couples u_w with u_w - u_l: many minima, at the border",
+    "beta_dpo": "its beta and its pairs follow the steps (`dpo` at the first); pairs are kept by their gap, "
+                "label and all, so that their labels are no longer Bradley-Terry; descended on drawn pairs",
     "cal_dpo": "the logistic of the gap and the squares of its answers have different minima",
     "cpo": "the likelihood and the comparison have different minima; their sum is convex",
     "discopop": "not convex: a minimum on either side of z = 0.07",
     "hinge_norm": "a linear programme: β·u is a staircase of whole numbers",
+    "mpo": "the comparison, the classification and the likelihood have different minima",
     "odpo": "no minimum: labels that always agree with the scores can all be met, and the loss falls "
             "for ever; the limit is shown",
     "orpo": "the likelihood and the odds ratio have different minima",
     "rpo_sft": "the likelihood and the comparison have different minima; their sum is convex",
+    "seppo": "the loss jumps where u_w changes its sign: each pattern of signs is another problem",
     "slic_hf": "a kink, and a likelihood beside it; convex",
+    "tdpo": "no loss: the KL pull on the rejected side alone adds αβ·E[σ(-z)]·(q - p) to that of `dpo`, back "
+            "towards q, in proportion to what is left to learn",
+    "tr_dpo": "its reference follows: after k moves of a policy that has converged "
+              "q·exp((1 + k·alpha)·r/β)/Z, in the end the best answer; descended, four moves",
 }  # fmt: skip
 """Why no optimum is known."""
 
 ELSEWHERE: dict[str, str] = {
-    **dict.fromkeys(("apo_zero_unpaired", "bco", "kto"), "reads labelled answers"),
-    **dict.fromkeys(("d2o", "direct_advantage_po", "plackett_luce"), "reads lists of answers"),
-    **dict.fromkeys(("mapo", "tdpo", "tdpo1", "wpo"), "reads signals of single tokens"),
-    **dict.fromkeys(("sparse_po", "sparse_po_common"), "learns token masks beside the policy"),
-    **dict.fromkeys(("tpo", "tpo_l"), "imitates a gold answer beside the pair"),
-    "beta_dpo": "its beta follows the steps of a run; `dpo` at the first",
-    "mpo": "couples the pairs of a step; a sum of `dpo`, `bco` and a likelihood",
-    "seppo": "its second answer is an earlier policy's",
-    "tr_dpo": "its reference follows the run; `dpo` before",
-}
-"""What the lab's fit to a population of pairs cannot show, and why."""
+    "mapo": "its masks are read from hidden states, which a world has none of; both 1, it is `tdpo1`",
+    "sparse_po": "its masks are learned from hidden states, which a world has none of "
+                 "(`tests/studies/test_token_masks.py`); both 1, it is `tdpo1`",
+    "sparse_po_common": "as `sparse_po`",
+}  # fmt: skip
+"""What the lab cannot fit, and why."""
 
 PLACED = tuple(name for name in methods.__all__ if name not in ELSEWHERE)
 
-WORLDS = {"rdpo": flipped, "odpo": judged}
-DESCENDED = {"aot", "aot_unpaired", "apo_down", "discopop", "hinge_norm", "slic_hf"}
+SIGNALS = dict.fromkeys(("tdpo", "tdpo1", "wpo"), of_one_token)
+WORLDS = {
+    "rdpo": flipped,
+    "odpo": judged,
+    "direct_advantage_po": of_single_answers,
+    **SIGNALS,
+}
+DESCENDED = {
+    "aot", "aot_unpaired", "apo_down", "beta_dpo", "discopop", "hinge_norm", "seppo", "slic_hf", "tr_dpo",
+}  # fmt: skip
 
 HEAD = """# What the presets reach in the lab
 
 Written by `docs/lab_table.py` (`make lab-table`); do not edit.
 
-The population loss of a preset is its mean over contexts, pairs and labels; in an enumerable world it is a sum, and `collimate.lab.fit` minimises it over all policies. Where theory has the minimiser, `Method.population_optimum` states it, and the fit must end there.
+The population loss of a preset is its mean over contexts, over what it reads (pairs, labelled answers, lists) and over labels; in an enumerable world it is a sum, and `collimate.lab.fit` minimises it over all policies. Where theory has the minimiser, `Method.population_optimum` states it, and the fit must end there.
+
+| read | in the world |
+| --- | --- |
+| pairs | two answers by the pair law, the label by their preference |
+| labelled answers | both answers of each pair, the winner wanted: drawn from q, an answer is wanted with its win rate against q |
+| mismatched answers | of another row, the context drawn anew |
+| lists | three different answers, ranked by Plackett-Luce; a list of one answer has its advantage r - E_q[r] as score |
+| gold answers | of a given law; here the best answers, but for the optima of `tpo` and `tpo_l` |
+| signals | of answers of one token, where the responses are the vocabulary |
+| gradients that are stopped | the fit rests where what is left of the gradient vanishes |
 """
 
 EXACT = """## Exact optima
@@ -189,7 +266,7 @@ For the losses of a gap alone a pair by itself is best at some z(P). Where one s
 
 REACHED = """## What each preset reaches
 
-One world: {world} The reference has E[r] {reference:.2f} and {tokens:.2f} tokens; the best responses have E[r] {best:.2f}. Labels are Bradley-Terry in r, but for `rdpo`, a tenth of whose labels are flipped, and `odpo`, whose labels always agree with r. A response's log-prob is shared out evenly among its tokens. Parameters are chosen so that the pulls are of one size; those not named have their defaults.
+One world: {world} The reference has E[r] {reference:.2f} and {tokens:.2f} tokens; the best responses have E[r] {best:.2f}. Labels are Bradley-Terry in r, but for `rdpo`, a tenth of whose labels are flipped, and `odpo`, whose labels always agree with r. `tdpo`, `tdpo1` and `wpo` see responses of one token each. A response's log-prob is shared out evenly among its tokens. Parameters are chosen so that the pulls are of one size; those not named have their defaults.
 
 | column | meaning |
 | --- | --- |
@@ -205,7 +282,7 @@ One world: {world} The reference has E[r] {reference:.2f} and {tokens:.2f} token
 
 UNEXPECTED = """## What a reader of the publications may not expect
 
-Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_table.py`, but where another file is named.
+Each is asserted in `tests/lab/test_population_optima.py`, `tests/lab/test_answer_optima.py` or `tests/lab/test_table.py`, but where another file is named.
 
 - **DPO lowers the chosen answers at its exact optimum** (`dpo`, column chosen): their displacement is no failure of the optimiser. Every answer is chosen now and then, and mass goes to the few best.
 - **DPOP learns nothing from labels that contradict each other.** From lam = 2·(max P - min P)/min P on, P the win rates against q (here its default 50 is enough), the reference itself is the optimum.
@@ -215,6 +292,11 @@ Each is asserted in `tests/lab/test_population_optima.py` or `tests/lab/test_tab
 - **NCA's optimum on pairs tilts by win rates, not by exp(r/β)**; but the chosen answers are held as it promises.
 - **EXO on pairs of hard labels is not at the reward's optimum**: it fits gaps linear in P. It ends close to the frontier, not on it.
 - **MADPO spreads hard pairs and pulls none together.** Above tau the weights of both labels are almost 1: at the defaults no pair's optimal gap is below DPO's by more than 0.01 (`tests/studies/test_margin_adaptation.py`).
+- **KTO is APO-zero in the population.** Answers that are unwanted more often than wanted vanish; they also come under other prompts, so that the estimate of the KL falls to 0 and stays there.
+- **TDPO is held far back.** In answers of one token both KL terms are equal and `tdpo1` is DPO; `tdpo`, which stops one of them, is pulled to the reference by the other.
+- **WPO's weights change nothing that can be fitted**: both labels of a pair have the same one, so that its optimum under Bradley-Terry labels is DPO's.
+- **BCO's optimum tilts by the logit of win rates**, not by r; its shift centres it and leaves a multiplier.
+- **TR-DPO ends far from DPO at its β**: its reference follows, and each move tilts anew.
 - **Losses without a reference shorten answers**: SimPO, AlphaPO, ORPO and ASFT go from {tokens:.2f} tokens to about 2, and end far below the frontier of their KL. At equal log-prob per token the shorter answer is the likelier one.
 """
 
@@ -329,8 +411,11 @@ def page(names: Sequence[str] = PLACED) -> str:
     columns = ("E[r]", "frontier", "KL", "moved", "chosen", "rejected", "tokens", "ends")
     rows = lines(("preset", *columns), [reached_row(n) for n in names])
     others = lines(("preset", "why"), [(f"`{n}`", why) for n, why in sorted(ELSEWHERE.items())])
-    texts = [HEAD, EXACT, exact, none, REACHED.format(**facts), rows, UNEXPECTED.format(**facts)]
-    texts += ["## Not shown here\n\nThe lab fits losses of pairs and their log-probs.", others]
+    texts = [HEAD, EXACT, exact, none, REACHED.format(**facts), rows]
+    texts += [lab_lengths.TEXT, lines(("preset", "good", "tokens"), lab_lengths.rows())]
+    texts += [UNEXPECTED.format(**facts)]
+    if ELSEWHERE:
+        texts += ["## Not shown here", others]
     return "\n\n".join(text.strip() for text in texts) + "\n"
 
 

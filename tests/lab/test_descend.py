@@ -45,10 +45,13 @@ def test_coupled_methods_descend_on_drawn_pairs(random_world):
 
 
 def test_other_views_and_rates_are_refused(random_world):
-    lists = Method.of(lambda view: view.policy_chosen)
-    object.__setattr__(lists, "needs", Needs(view="lists"))
-    with pytest.raises(BadComposition, match="reads a view of lists"):
-        descend(random_world(), lists)
+    whole = Method.of(lambda view: view.policy_chosen)
+    object.__setattr__(whole, "needs", Needs(view="batch"))
+    with pytest.raises(BadComposition, match="reads a view of batch"):
+        descend(random_world(), whole)
+    pairs = random_world().sample_pairs(3, np.random.default_rng(0))
+    with pytest.raises(BadComposition, match="pairs were given"):
+        descend(random_world(), methods.kto(0.5), pairs)
     with pytest.raises(BadConfig, match="rate"):
         descend(random_world(), methods.dpo(0.5), rate=0.0)
 

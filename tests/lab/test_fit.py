@@ -205,9 +205,9 @@ def test_coupled_methods_and_other_views_are_refused(random_world):
 
     with pytest.raises(BadComposition, match="couples the pairs"):
         fit(random_world(), Method.of(centred))
-    thumbs = replace(Method.of(lambda view: view.policy_chosen), needs=Needs(view="thumbs"))
-    with pytest.raises(BadComposition, match="reads a view of thumbs"):
-        fit(random_world(), thumbs)
+    tokens = replace(Method.of(lambda view: view.policy_chosen), needs=Needs(view="tokens"))
+    with pytest.raises(BadComposition, match="reads a view of tokens"):
+        fit(random_world(), tokens)
 
 
 def test_the_view_has_every_pair_once_with_its_probability(random_world, random_law):

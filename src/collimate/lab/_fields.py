@@ -35,16 +35,23 @@ def checked(name: str, value: Tensor, shape: tuple[int, ...] | None) -> Tensor:
     return copy
 
 
-def checked_law(law: Tensor) -> Tensor:
+def checked_law(name: str, law: Tensor) -> Tensor:
     """Probabilities, divided by their sum in each context."""
     total = law.flatten(1).sum(-1)
     if (law < 0).any() or ((total - 1).abs() > ROUNDING).any():
         raise BadConfig(
-            "pair_law must be non-negative and sum to 1 in each context, got sums "
+            f"{name} must be non-negative and sum to 1 in each context, got sums "
             f"{[round(x, 6) for x in total.tolist()]} and least entry {law.min().item():.6g}; "
             "divide each context by its sum"
         )
     return law / total.reshape(-1, *[1] * (law.dim() - 1))
+
+
+def checked_list_size(size: int) -> int:
+    """A whole number of at least 1."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise BadConfig(f"list_size must be a whole number of answers of at least 1, got {size!r}")
+    return size
 
 
 def checked_tokens(tokens: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from collimate._checks import BadComposition, positive
 from collimate.axes import Method
-from collimate.lab.fit import require_pairs, shares
-from collimate.lab.pairs import drawn_pairs, every_pair
+from collimate.lab._reduce import shares
+from collimate.lab.pairs import drawn_pairs
+from collimate.lab.population import Units, population
 from collimate.lab.world import SampledPairs, World
 
 
@@ -24,14 +27,16 @@ def descend(
 ) -> Float[Tensor, "context response"]:
     """Log-probs (nats) after `steps` steps of Adam on one logit per response, all pairs in each step.
 
-    For what `fit` refuses: losses with kinks, and methods that couple pairs. The rate falls to 0
-    along half a cosine, so that the end lies within about `rate`/`steps` nats of where it leads.
+    For what `fit` refuses, losses with kinks and methods that sort the units of a step, and for methods
+    whose state or reference follows the steps: here both do, each step one of the whole population. The
+    rate falls to 0 along half a cosine, so that the end lies within about `rate`/`steps` nats of where
+    it leads. A reference is blended logit by logit.
 
     Args: pairs, of `world.sample_pairs`; default: the population. initial, log-probs to start from
     (default: the reference). rate, the first step's size in nats.
 
-    Errors: BadComposition for a method that reads another view than pairs, or that couples pairs
-    where none were drawn. BadConfig unless rate is above 0. Source: loshchilov:19 for the rate.
+    Errors: BadComposition for a method that reads another view than the pairs that are given, and as in
+    `population` where none are. BadConfig unless rate is above 0. Source: loshchilov:19 for the rate.
 
     >>> from collimate.methods import hinge_norm
     >>> world = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]))
@@ -39,21 +44,36 @@ def descend(
     >>> round((policy[0, 0] - policy[0, 1]).item(), 1)
     2.0
     """
-    require_pairs(method)
-    if pairs is None and method.needs.couples != "example":
+    if pairs is None and method.needs.couples == "batch" and method.init():
         raise BadComposition(
-            f"method '{method.name}' couples the pairs of a batch, and those of the population have "
+            f"method '{method.name}' keeps statistics of its steps, and the pairs of the population have "
             "unequal weights; give pairs=world.sample_pairs(...)"
         )
-    labelled = every_pair(world) if pairs is None else drawn_pairs(world, pairs)
-    start = world.reference_log_probs if initial is None else initial.detach().double()
+    if pairs is not None and method.needs.view != "pairs":
+        raise BadComposition(
+            f"method '{method.name}' reads a view of {method.needs.view}, and pairs were given: leave "
+            "them out"
+        )
+
+    def seen_against(reference: Float[Tensor, "context response"]) -> Units:
+        here = replace(world, reference_log_probs=reference)
+        return population(here, method) if pairs is None else drawn_pairs(here, pairs)
+
+    reference, moves = world.reference_log_probs, method.needs.reference_update
+    units, state = seen_against(reference), method.init()
+    start = reference if initial is None else initial.detach().double()
     logits = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=positive("rate", rate))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
-        view = labelled.under(torch.log_softmax(logits, dim=-1))
-        shares(method.terms(view, method.init())).sum().backward()
+        view = units.under(torch.log_softmax(logits, dim=-1))
+        shares(method.terms(view, state)).sum().backward()
+        state = method.update(view, state)
         optimizer.step()
         schedule.step()
+        if moves is not None and (step + 1) % moves.every == 0:
+            blended = moves.alpha * logits.detach() + (1 - moves.alpha) * reference
+            reference = torch.log_softmax(blended, dim=-1)
+            units = seen_against(reference)
     return torch.log_softmax(logits.detach(), dim=-1)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from collimate._checks import BadComposition, NotConverged
-from collimate.axes import Method, Term
+from collimate._checks import NotConverged
+from collimate.axes import Method
+from collimate.lab._reduce import shares
 from collimate.lab.newton import Local, minimise
-from collimate.lab.pairs import every_pair
+from collimate.lab.population import population
+from collimate.lab.settle import settle
 from collimate.lab.world import World
 
 
@@ -41,39 +42,50 @@ def fit(
 ) -> Fit:
     """The policy that minimises `method`'s population loss in `world`, one logit per response.
 
-    The population loss is the mean of the method's loss over contexts, pairs drawn by the pair law,
-    and labels; the method sees one view of all pairs, their probabilities in the column `weight`,
-    the gap of rewards in `margin`, and a response's log-prob shared out evenly among its tokens.
-    Newton's method in float64 with the exact Hessian, damped, in steps of at most 4 nats, each
-    context by itself. A method with state is fitted in its initial state. Of a loss with several
-    minima it finds one near `initial`.
+    The population loss is the mean of the method's loss over contexts and over pairs, labelled answers
+    or lists with their labels, as `every_pair`, `every_thumb` and `every_list` enumerate them; the
+    method sees one view of all, their probabilities in the column `weight`, and a response's log-prob
+    shared out evenly among its tokens. A method with state is fitted in its initial state, a reference
+    that moves where it is. Of a loss with several minima it finds one near `initial`.
+
+    Newton's method in float64 with the exact Hessian, damped, in steps of at most 4 nats, each context
+    by itself. Of a method that couples the units of a step or reads signals, parts may take no
+    gradient: it is followed to where what is left of the gradient vanishes, and training stands still.
 
     Args: initial, log-probs to start from (default: the reference); where a small beta does not
     converge, start from the fit at a larger one. tolerance, of the gradient norm. max_iterations,
     steps to try.
 
     Errors: NotConverged if the gradient norm stays above `tolerance`. BadComposition for a method
-    that reads another view than pairs, or that couples pairs.
+    of another view, or that couples units in another way than by means in which weights count, and for
+    signals of answers of several tokens.
 
     >>> from collimate.methods import dpo
     >>> world = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]))
     >>> fit(world, dpo(beta=1.0)).log_probs.exp()
     tensor([[0.7311, 0.2689]], dtype=torch.float64)
     """
-    require_pairs(method)
-    _require_apart(method)
-    pairs, contexts = every_pair(world), len(world.reward)
-    places = (pairs.chosen, pairs.rejected)
+    units, contexts = population(world, method), len(world.reward)
 
     def local(logits: Float[Tensor, "context response"]) -> Local:
         log_probs = torch.log_softmax(logits, dim=-1)
         flat = log_probs.flatten()
-        chosen, rejected = (flat[place].requires_grad_() for place in places)
-        values = shares(method.terms(pairs.at(chosen, rejected), method.init())) * contexts
-        return _derivatives(values, (chosen, rejected), places, log_probs)
+        answers = tuple(flat[place].requires_grad_() for place in units.places)
+        values = shares(method.terms(units.at(*answers), method.init())) * contexts
+        return _derivatives(values, answers, units.places, log_probs)
+
+    def whole(logits: Float[Tensor, "context response"]) -> tuple[Tensor, Tensor]:
+        leaf = logits.detach().requires_grad_()
+        view = units.under(torch.log_softmax(leaf, dim=-1))
+        loss = shares(method.terms(view, method.init())).sum()
+        return loss.detach(), contexts * torch.autograd.grad(loss, leaf)[0]
 
     start = world.reference_log_probs if initial is None else initial.detach().double()
-    logits, norm, iterations, loss = minimise(local, start, tolerance, max_iterations)
+    if method.needs.couples == "batch" or method.needs.signals:
+        logits, norm, iterations = settle(lambda x: whole(x)[1], start, tolerance, max_iterations)
+        loss = whole(logits)[0].item()
+    else:
+        logits, norm, iterations, loss = minimise(local, start, tolerance, max_iterations)
     if not norm <= tolerance:
         raise NotConverged(
             f"lab.fit of '{method.name}' stopped after {iterations} iterations with a gradient "
@@ -90,49 +102,30 @@ def fit(
     )
 
 
-def require_pairs(method: Method) -> None:
-    """BadComposition for a method that reads another view than pairs."""
-    if method.needs.view != "pairs":
-        raise BadComposition(
-            f"the lab enumerates pairs, and method '{method.name}' reads a view of "
-            f"{method.needs.view}; fit a method of pairs"
-        )
-
-
-def _require_apart(method: Method) -> None:
-    if method.needs.couples != "example":
-        raise BadComposition(
-            f"method '{method.name}' couples the pairs of a batch, so its population loss is not a "
-            "mean over pairs; use lab.descend on pairs of `world.sample_pairs`"
-        )
-
-
-def shares(terms: Mapping[str, Term]) -> Float[Tensor, " pair"]:
-    """Each pair's share of the objective Σ c·Σ values·weight / Σ weight."""
-    each = [c * values * (weight / weight.sum()) for c, values, weight in terms.values()]
-    return torch.stack(each).sum(0)
-
-
 def _derivatives(
-    values: Float[Tensor, " pair"],
-    at: tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]],
-    index: tuple[Tensor, Tensor],
+    values: Float[Tensor, " unit"],
+    at: tuple[Float[Tensor, " answer"], ...],
+    index: tuple[Int[Tensor, " answer"], ...],
     log_probs: Float[Tensor, "context response"],
 ) -> Local:
     """Loss of each context, its gradient and exact Hessian with respect to the logits.
 
-    A pair's loss reads two log-probs, so two more backward passes give every second derivative.
+    A unit's loss reads the log-probs of its own answers alone, n of them (`index` holds their places,
+    the n-th answers together), so n more backward passes give every second derivative.
     """
     contexts, responses = log_probs.shape
-    loss = values.new_zeros(contexts).index_add(0, index[0] // responses, values.detach())
+    owner = index[0] // responses
+    if len(values) != len(owner):  # a value per answer of a list
+        values = values.reshape(len(owner), -1).sum(-1)
+    loss = values.new_zeros(contexts).index_add(0, owner, values.detach())
     first = _gradients(values, at)
     second = [_gradients(slope, at) for slope in first]
     gradient = log_probs.new_zeros(contexts * responses)
     hessian = log_probs.new_zeros(contexts * responses * responses)
-    for i in range(2):
-        gradient = gradient.index_add(0, index[i], first[i].detach())
-        for j in range(2):
-            cell = index[i] * responses + index[j] % responses
+    for i, place in enumerate(index):
+        gradient = gradient.index_add(0, place, first[i].detach())
+        for j, other in enumerate(index):
+            cell = place * responses + other % responses
             hessian = hessian.index_add(0, cell, second[i][j].detach())
     gradient = gradient.reshape(contexts, responses)
     hessian = hessian.reshape(contexts, responses, responses)
@@ -149,7 +142,7 @@ def _derivatives(
 
 
 def _gradients(
-    values: Float[Tensor, " pair"], at: tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]
+    values: Float[Tensor, " unit"], at: tuple[Float[Tensor, " answer"], ...]
 ) -> tuple[Tensor, ...]:
     """d Σ values / d at, differentiable, zero where `values` does not depend on it."""
     if not values.requires_grad:

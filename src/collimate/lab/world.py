@@ -16,6 +16,7 @@ from collimate.lab._fields import (
     ROUNDING,
     checked,
     checked_law,
+    checked_list_size,
     checked_preference,
     checked_tokens,
 )
@@ -47,6 +48,8 @@ class World:
     preference: P(y ≻ y') before flips, [context, response, response] with P + Pᵀ = 1; None:
     Bradley-Terry, sigmoid(r(y) - r(y')).
     tokens: whole number of tokens of each response, at least 1; None: one each.
+    gold: law of the answers to imitate; None: those of the best reward.
+    list_size: answers of each list, at least 1; where there are fewer responses, all of them.
 
     Everything is stored and computed in float64; rounding of at most 1e-5 in a sum is removed.
 
@@ -65,6 +68,8 @@ class World:
     flip_rate: float = 0.0
     preference: Float[Tensor, "context response response"] | None = None
     tokens: Float[Tensor, "context response"] | Int[Tensor, "context response"] | None = None
+    gold: Float[Tensor, "context response"] | None = None
+    list_size: int = 3
 
     def __post_init__(self) -> None:
         within("flip_rate", self.flip_rate, 0.0, 0.5)
@@ -83,7 +88,9 @@ class World:
         if self.pair_law is not None:
             law = self.pair_law
             shape = (contexts, responses) if law.dim() == 2 else (contexts, responses, responses)
-            object.__setattr__(self, "pair_law", checked_law(checked("pair_law", law, shape)))
+            object.__setattr__(
+                self, "pair_law", checked_law("pair_law", checked("pair_law", law, shape))
+            )
         if self.preference is not None:
             square = (contexts, responses, responses)
             matrix = checked_preference(checked("preference", self.preference, square))
@@ -91,6 +98,10 @@ class World:
         if self.tokens is not None:
             tokens = checked_tokens(checked("tokens", self.tokens, (contexts, responses)))
             object.__setattr__(self, "tokens", tokens)
+        if self.gold is not None:
+            gold = checked("gold", self.gold, (contexts, responses))
+            object.__setattr__(self, "gold", checked_law("gold", gold))
+        object.__setattr__(self, "list_size", min(checked_list_size(self.list_size), responses))
 
     @property
     def is_bradley_terry(self) -> bool:

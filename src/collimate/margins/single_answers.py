@@ -8,6 +8,7 @@ from torch import Tensor
 from collimate._types import PairLogProbs
 from collimate.axes import Divergence, Needs
 from collimate.margins._pairs import mean_log_probs
+from collimate.margins._steps import mean, weights
 from collimate.margins.margin import Margin
 
 _ALONE = Needs(view="pairs", reference=False)
@@ -33,7 +34,8 @@ def _chosen_mean(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " 
 
 def _shift(view: PairLogProbs) -> Float[Tensor, ""]:
     chosen, rejected = view.log_ratios()
-    return ((chosen.mean() + rejected.mean()) / 2).detach()
+    weight = weights(view.columns, chosen)
+    return ((mean(chosen, weight) + mean(rejected, weight)) / 2).detach()
 
 
 def _chosen_shifted(view: PairLogProbs, divergence: Divergence) -> Float[Tensor, " pair"]:
@@ -72,7 +74,10 @@ chosen_shifted_log_ratio = Margin(
     formula="u_w - d",
     source="jung:25",
 )
-"""h = u_w - d, d = ½(mean of u_w + mean of u_l) over the step, without gradient. Source: jung:25."""
+"""h = u_w - d, d = ½(mean of u_w + mean of u_l) over the step, without gradient. Source: jung:25.
+
+Means by the column `weight`.
+"""
 
 rejected_shifted_log_ratio = Margin(
     name="rejected_shifted_log_ratio",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from collimate._types import ThumbLogProbs
 from collimate.axes import Divergence, Needs
+from collimate.margins._steps import mean, weights
 from collimate.margins.margin import Margin
 
 
@@ -21,8 +22,8 @@ def _from_reference_point(view: ThumbLogProbs, divergence: Divergence) -> Float[
 
 def _shifted(view: ThumbLogProbs, divergence: Divergence) -> Float[Tensor, " answer"]:
     ratio = view.log_ratios()
-    known = [ratio[view.label == label] for label in (1, -1)]
-    means = [part.mean() for part in known if len(part)]
+    kinds = [weights(view.columns, ratio) * (view.label == label) for label in (1, -1)]
+    means = [mean(ratio, weight) for weight in kinds if weight.any()]
     return view.label * (ratio - (sum(means, ratio.new_zeros(())) / max(len(means), 1)).detach())
 
 
@@ -60,5 +61,6 @@ shifted_log_ratio = Margin(
 )
 """h = y·(u - d), d = ½(mean of u over wanted + mean over unwanted answers of the step), without gradient.
 
-Where a step has one kind alone, its mean is d. Defined over the whole step. Source: jung:25.
+Where a step has one kind alone, its mean is d. Means by the column `weight`. Defined over the whole
+step. Source: jung:25.
 """

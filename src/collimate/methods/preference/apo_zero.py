@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from collimate import losses, margins
 from collimate.compose import Method, Summand
-from collimate.lab import World, balance
+from collimate.lab import World
+from collimate.methods.preference._surplus import surplus_optimum
 from collimate.methods.preference.dpo import dpo
 
 
@@ -35,13 +35,7 @@ def apo_zero(beta: float = 0.1) -> Method:
 
     def optimum(world: World) -> Float[Tensor, "context response"] | None:
         labels = world.labels()
-        surplus = labels.sum(-1) - labels.sum(-2)
-
-        def pull(u: Float[Tensor, "context response"]) -> Float[Tensor, "context response"]:
-            return surplus * torch.sigmoid(beta * u) * torch.sigmoid(-beta * u)
-
-        # Not convex in u; but sigmoid(beta·log t) is concave in t, and one u fits each multiplier.
-        return balance(world.reference_log_probs, pull) if beta < 1 else None
+        return surplus_optimum(world, labels.sum(-1) - labels.sum(-2), beta)
 
     return replace(
         dpo(beta),

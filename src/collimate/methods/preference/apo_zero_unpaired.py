@@ -6,13 +6,15 @@ from dataclasses import replace
 
 from collimate import losses, margins
 from collimate.compose import Method
+from collimate.methods.preference.apo_zero import apo_zero
 from collimate.methods.preference.kto import kto
 
 
 def apo_zero_unpaired(beta: float = 0.1) -> Method:
     """1 - sigmoid(beta·u) per wanted answer, sigmoid(beta·u) per unwanted one.
 
-    u = log policy - log reference (nats). `apo_zero` without pairs, as TRL's KTO trainer offers it.
+    u = log policy - log reference (nats). `apo_zero` without pairs, as TRL's KTO trainer offers it; of
+    pairs read as two labelled answers it has the same population optimum.
 
     Errors: BadConfig unless beta is finite and above 0. Source: doosterlinck:25.
 
@@ -26,4 +28,5 @@ def apo_zero_unpaired(beta: float = 0.1) -> Method:
         loss=losses.sigmoid,
         factor=None,
         source="doosterlinck:25",
+        optimum=apo_zero(beta).optimum,
     )

@@ -29,7 +29,8 @@ def wpo(beta: float = 0.1) -> Method:
 
     w(y) = exp of the mean over tokens of log p(y_t) - log Σ_v p(v)²: 1 where each token is as likely
     as the policy's own draws; the product is at most 1. u = log policy - log reference (nats). TRL
-    (`use_weighting`) does not bound it.
+    (`use_weighting`) does not bound it. The product is the same for both labels of a pair, so that
+    weights change nothing where all pairs can be fitted at once: DPO's population optimum.
 
     Errors: BadConfig unless beta is finite and above 0. Source: zhou:24 (and its code).
 
@@ -38,4 +39,4 @@ def wpo(beta: float = 0.1) -> Method:
     """
     formula = "min(1, exp(sum_w(l_i - c_i)/n_w + sum_l(l_i - c_i)/n_l))"
     factor = Factor(value=_weight, formula=formula, signals=(log_collision,))
-    return replace(dpo(beta), name="wpo", factor=factor, source="zhou:24", optimum=None)
+    return replace(dpo(beta), name="wpo", factor=factor, source="zhou:24")
