@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from collimate._checks import BadComposition
 
@@ -149,9 +150,7 @@ _COMPARISONS: Mapping[type[ast.cmpop], str] = {
 def _walk(
     node: ast.expr, names: Mapping[str, Expression], functions: Mapping[str, Function]
 ) -> Expression:
-    def inner(child: ast.expr) -> Expression:
-        return _walk(child, names, functions)
-
+    inner = partial(_walk, names=names, functions=functions)
     match node:
         case ast.Constant(value=int() | float() as value):
             return constant(float(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,41 +22,34 @@ from collimate.engine.processes import ALONE, Processes
 from tests.engine.tiny import pairs
 from tests.equivalence.runs import metrics_of, record_of, saved, text_pairs
 from tests.equivalence.worker import COUNTS, MODELS, OBJECTIVES, results
+from tests.warm import Ended, Started, start
 
 ROOT = Path(__file__).parents[2]
 
 
-def started(count: int, *command: str) -> list[subprocess.Popen[str]]:
-    """A command in `count` processes that find each other."""
+def surroundings(count: int) -> list[dict[str, str]]:
+    """The environment of each of `count` processes, in which they find each other."""
+    shared = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if count == 1:
+        return [shared]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if count > 1:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        shared |= {"WORLD_SIZE": str(count), **place}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def started(count: int, module: str, *argv: str) -> list[Started]:
+    """A module in `count` processes that find each other."""
     return [
-        subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=shared | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
+        start(module, *argv, environment=environment, cwd=ROOT)
+        for environment in surroundings(count)
     ]
 
 
-def launched(
-    count: int, *command: str, timeout: float = 300
-) -> list[subprocess.CompletedProcess[str]]:
+def launched(count: int, module: str, *argv: str) -> list[Ended]:
     """Run it to its end."""
-    done = []
-    for process in started(count, *command):
-        out, error = process.communicate(timeout=timeout)
-        done.append(subprocess.CompletedProcess(process.args, process.returncode, out, error))
-    return done
+    return [process.wait() for process in started(count, module, *argv)]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +62,7 @@ def together(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Tensor]:
     out = tmp_path_factory.mktemp("processes") / "found.safetensors"
-    for done in launched(2, "-m", "tests.equivalence.worker", request.param, str(out)):
+    for done in launched(2, "tests.equivalence.worker", request.param, str(out)):
         assert done.returncode == 0, done.stderr[-3000:]
     return load_file(out)
 
@@ -141,6 +135,11 @@ def single(place: Path) -> Path:
     return TestRuns().run(place, "single", 1)
 
 
+@pytest.fixture(scope="module")
+def single_adapter(place: Path) -> Path:
+    return TestRuns().run(place, "single_adapter", 1, "--lora-rank", "2")
+
+
 LONG = ("--max-steps", "40")  # so many that none is faster than a signal sent at the third
 
 
@@ -161,7 +160,7 @@ class TestRuns:
     def run(self, place: Path, out: str, count: int, *more: str) -> Path:
         """`collimate train` in `count` processes, each run with a cache of its own."""
         command = (
-            *("-m", "collimate", "train", "--model", str(place / "model"), *self.SETTINGS),
+            *("collimate", "train", "--model", str(place / "model"), *self.SETTINGS),
             *("--data", str(place / "train.jsonl"), "--evaluation", str(place / "held_out.jsonl")),
             *("--out", str(place / out), "--cache", str(place / f"cache_{out}"), *more),
         )
@@ -200,48 +199,61 @@ class TestRuns:
 
     @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
     @pytest.mark.slow
-    def test_two_processes_train_an_adapter_as_one(self, parallel: str, place: Path) -> None:
-        one = self.run(place, f"lora_{parallel}_1", 1, "--lora-rank", "2")
-        run = self.run(place, f"lora_{parallel}_2", 2, "--lora-rank", "2", "--parallel", parallel)
-        self.require_close(run, one)
-        names = [path / "model" / "adapter_model.safetensors" for path in (one, run)]
+    def test_two_processes_train_an_adapter_as_one(
+        self, parallel: str, place: Path, single_adapter: Path
+    ) -> None:
+        run = self.run(place, f"lora_{parallel}", 2, "--lora-rank", "2", "--parallel", parallel)
+        self.require_close(run, single_adapter)
+        names = [path / "model" / "adapter_model.safetensors" for path in (single_adapter, run)]
         expected, found = map(load_file, names)
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
             assert (found[name] - tensor).abs().max() < 1e-2 * max(tensor.abs().max(), 1e-3)
 
+    TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
+    ACCELERATE = ("accelerate.commands.launch", "--config_file", "accelerate.yaml")
+
     @pytest.mark.parametrize(
         ("launcher", "config"),
         [
-            (("torch.distributed.run", "--nproc-per-node", "2"), ("--config", "ddp.toml")),
-            (("torch.distributed.run", "--nproc-per-node", "2"), ("--config", "fsdp2.toml")),
-            (("torch.distributed.run", "--nproc-per-node", "2"), ("--deepspeed", "zero3.json")),
-            (
-                ("accelerate.commands.launch", "--config_file", "accelerate.yaml"),
-                ("--parallel", "fsdp2", "--precision", "bf16"),
-            ),
+            ((), ("--config", "ddp.toml")),
+            (TORCHRUN, ("--config", "fsdp2.toml")),
+            ((), ("--deepspeed", "zero3.json")),
+            (ACCELERATE, ("--parallel", "fsdp2", "--precision", "bf16")),
         ],
         ids=["ddp", "fsdp2", "zero3", "accelerate"],
     )
     @pytest.mark.slow
     def test_the_commands_of_the_manual(
-        self, launcher: tuple[str, ...], config: tuple[str, str], place: Path
+        self, launcher: tuple[str, ...], config: tuple[str, ...], place: Path
     ) -> None:
-        """configs/distributed/README.md on two CPU processes, in bf16 as written there."""
+        """configs/distributed/README.md on two CPU processes, in bf16 as written there.
+
+        Without a launcher they are started as torchrun starts them, which one of them shows.
+        """
         folder = ROOT / "configs" / "distributed"
         launcher, given = (
             [str(folder / x) if (folder / x).exists() else x for x in words]
             for words in (launcher, config)
         )
-        out = place / f"manual_{launcher[0][:3]}_{Path(given[1]).stem}"
+        out = place / f"manual_{launcher[0][:3] if launcher else ''}_{Path(given[1]).stem}"
         command = (
-            *("-m", *launcher, "-m", "collimate", "train", *given, "--device", "cpu"),
+            *("collimate", "train", *given, "--device", "cpu"),
             *("--model", str(place / "model"), "--data", str(place / "train.jsonl")),
             *("--out", str(out), "--cache", f"{out}_cache", "--max-steps", "3"),
             *("--batch-size", "8", "--learning-rate", "1e-3", "--no-progress", "--no-report"),
         )
-        (done,) = launched(1, *command)
-        assert done.returncode == 0, done.stderr[-3000:]
+        if launcher:
+            ended = [
+                subprocess.run(
+                    [sys.executable, "-m", *launcher, "-m", *command],
+                    cwd=ROOT, env=surroundings(1)[0], capture_output=True, text=True, timeout=300,
+                )
+            ]  # fmt: skip
+        else:
+            ended = launched(2, *command)
+        for done in ended:
+            assert done.returncode == 0, done.stderr[-3000:]
         record = record_of(out)
         assert record["machine"]["processes"] == 2
         assert record["config"]["precision"] == "bf16"
@@ -259,7 +271,7 @@ class TestRuns:
         name = f"killed_{parallel}"
         out = place / name
         command = (
-            *("-m", "collimate", "train", "--model", str(place / "model"), *self.SETTINGS),
+            *("collimate", "train", "--model", str(place / "model"), *self.SETTINGS),
             *("--data", str(place / "train.jsonl"), "--evaluation", str(place / "held_out.jsonl")),
             *("--out", str(out), "--cache", str(place / f"cache_{name}"), "--parallel", parallel),
             *LONG,
@@ -267,15 +279,15 @@ class TestRuns:
         main, other = started(2, *command)
         deadline = time.monotonic() + 200
         while not (out / "checkpoints" / "step-00000003").exists():
-            assert main.poll() is None, main.communicate()[1][-3000:]
+            assert main.runs, main.wait().stderr[-3000:]
             assert time.monotonic() < deadline
             time.sleep(0.01)
         other.kill()
-        _, said = main.communicate(timeout=200)
-        other.communicate()
-        assert main.returncode != 0
-        assert "another process of this run is gone" in said
-        assert "Traceback" not in said
+        done = main.wait(timeout=200)
+        assert other.wait().returncode == -signal.SIGKILL
+        assert done.returncode > 0
+        assert "another process of this run is gone" in done.stderr
+        assert "Traceback" not in done.stderr
         assert record_of(out)["status"] == "failed"
         self.run(place, name, 2, "--parallel", parallel, *LONG, "--resume")
         self.require_close(out, single_long)
@@ -303,7 +315,7 @@ class TestRuns:
         found: list[list[dict[str, float]]] = []
         for count in (1, 2):
             out = place / f"scores_{count}.jsonl"
-            command = ("-m", "collimate", "score", "--model", str(place / "model"))
+            command = ("collimate", "score", "--model", str(place / "model"))
             named = ("--data", str(place / "train.jsonl"), "--out", str(out), "--device", "cpu")
             outputs = [done.stdout for done in launched(count, *command, *named)]
             assert sum(str(out) in output for output in outputs) == 1  # one of them speaks
@@ -314,7 +326,7 @@ class TestRuns:
     @pytest.mark.slow
     def test_dropout_is_refused(self, place: Path) -> None:
         out = place / "dropout"
-        command = ("-m", "collimate", "train", "--model", str(place / "model"), *self.SETTINGS)
+        command = ("collimate", "train", "--model", str(place / "model"), *self.SETTINGS)
         named = ("--data", str(place / "train.jsonl"), "--out", str(out), "--dropout")
         for done in launched(2, *command, *named):
             assert done.returncode == 2

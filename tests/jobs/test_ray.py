@@ -154,25 +154,6 @@ def test_a_killed_worker_and_a_killed_machine_lose_nothing(
     assert not parts.exists()
 
 
-def test_training_after_a_filled_cache_computes_no_reference(
-    place: Path, begin: Any, tmp_path: Path
-) -> None:
-    filling = begin("--fill-cache", "--limit", "600", "--no-progress")
-    told, errors = filling.communicate(timeout=300)
-    assert (filling.returncode, told) == (0, f"{tmp_path / 'cache'}\n"), errors
-    run = collimate.train(
-        place / "model",
-        place / "pairs.jsonl",
-        out=tmp_path / "run",
-        cache=tmp_path / "cache",
-        **{"limit": 600, "on_bad_row": "skip", "max_steps": 1, "samples": 0, "device": "cpu"},
-        report=False,
-        progress=False,
-    )
-    assert run.record["reference"]["computed"] == 0
-    assert run.record["reference"]["from_cache"] == 600
-
-
 DEADLY = """
 import os, signal, sys
 from pathlib import Path
@@ -208,7 +189,7 @@ def test_a_block_that_kills_every_worker_ends_the_command(tmp_path: Path) -> Non
     assert f"BadRun: block 1 has killed {ATTEMPTS} workers" in done.stderr
 
 
-def test_a_cluster_by_address_finds_relative_paths(
+def test_a_cluster_by_address_finds_relative_paths_and_fills_the_cache(
     place: Path,
     expected: list[dict[str, Any]],
     begin: Any,
@@ -236,11 +217,23 @@ def test_a_cluster_by_address_finds_relative_paths(
         assert started.returncode == 0, started.stderr
         address = started.stdout.partition("--address='")[2].partition("'")[0]
         again = ("--model", "model", "--limit", "600")  # the last --model counts
-        command = begin("--out", "s.jsonl", "--ray-address", address, "--no-progress", *again)
-        _, errors = command.communicate(timeout=300)
-        assert command.returncode == 0, errors
+        address_too = ("--ray-address", address, "--no-progress", *again)
+        command = begin("--out", "s.jsonl", "--fill-cache", *address_too)
+        told, errors = command.communicate(timeout=300)
+        assert (command.returncode, told) == (0, "s.jsonl\n"), errors
         rows = [row for row in expected if row["row"] < 600]
         require_close(read(tmp_path / "s.jsonl"), rows)
     finally:
         subprocess.run([ray, "stop", "--force"], capture_output=True, timeout=120)
         shutil.rmtree(temporary, ignore_errors=True)
+    run = collimate.train(
+        place / "model",
+        place / "pairs.jsonl",
+        out=tmp_path / "run",
+        cache=tmp_path / "cache",
+        **{"limit": 600, "on_bad_row": "skip", "max_steps": 1, "samples": 0, "device": "cpu"},
+        report=False,
+        progress=False,
+    )
+    assert run.record["reference"]["computed"] == 0
+    assert run.record["reference"]["from_cache"] == 600

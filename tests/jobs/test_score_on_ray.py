@@ -13,6 +13,7 @@ import pytest
 
 import collimate
 from collimate._checks import BadConfig, BadData, BadModel, BadRun, OutOfMemory
+from collimate.cli.main import main
 from collimate.data import CharacterTokenizer, stream_data
 from collimate.engine.cache import cached_models
 from collimate.jobs import _ray, _scorer, prepare, score_on_ray
@@ -365,6 +366,18 @@ def test_training_finds_what_was_filled(
     (known,) = cached_models(cache)
     assert known.description["model"] == str(model)
     assert sorted(path.name for path in cache.iterdir()) == ["log_probs"]
+
+
+def test_the_command_that_fills_the_cache_says_where_it_is(
+    model: Path, data: Path, tmp_path: Path, computed: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["score", "--engine", "ray", "--model", str(model), "--data", str(data)]
+    assert (
+        main([*words, "--device", "cpu", "--fill-cache", "--cache", str(tmp_path / "cache")]) == 0
+    )
+    assert capsys.readouterr().out == f"{tmp_path / 'cache'}\n"
+    assert sorted(computed) == [0, 1, 2, 3]
+    assert cached_models(tmp_path / "cache")
 
 
 def test_what_the_cache_holds_is_not_computed_again(

@@ -36,11 +36,10 @@ def test_f_dpo_reaches_its_population_optimum(name, beta, responses, random_worl
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DIVERGENCES)
 @pytest.mark.parametrize("beta", [0.1, 0.5, 1.0])
-def test_f_dpo_over_many_seeds(name, beta, random_world):
+def test_f_dpo_over_many_contexts(name, beta, random_world):
     method = methods.f_dpo(beta, DIVERGENCES[name])
-    for seed in range(10):
-        world = random_world(seed, contexts=2, responses=50)
-        assert distance(fit(world, method), method, world) < 1e-6
+    world = random_world(3, contexts=20, responses=50)
+    assert distance(fit(world, method), method, world) < 1e-6
 
 
 @pytest.mark.parametrize("preset", [methods.dpo, methods.f_dpo_js], ids=lambda p: p.__name__)

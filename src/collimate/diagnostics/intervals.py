@@ -9,6 +9,8 @@ from jaxtyping import Float
 
 from collimate._checks import BadData
 
+_AT_ONCE = 2**14  # groups drawn: memory stays linear in them, and few of them are quick
+
 
 def bootstrap_mean(
     values: Float[np.ndarray, " unit"],
@@ -37,9 +39,10 @@ def bootstrap_mean(
     sums = np.bincount(owner, weights=values, minlength=len(index))
     counts = np.bincount(owner, minlength=len(index))
     generator = np.random.default_rng(seed)
-    means = np.empty(draws)
-    for i in range(draws):  # one draw at a time: memory stays linear in the groups
-        drawn = generator.integers(0, len(index), len(index))
-        means[i] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    at_once = max(1, _AT_ONCE // len(index))
+    means: list[Float[np.ndarray, " draw"]] = []
+    for start in range(0, draws, at_once):
+        drawn = generator.integers(0, len(index), (min(at_once, draws - start), len(index)))
+        means.append(sums[drawn].sum(-1) / counts[drawn].sum(-1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

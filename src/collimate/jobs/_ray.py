@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from collimate._checks import BadConfig, BadRun
-from collimate.jobs._scorer import ScoredBlock, Scorer, ScorerSettings, Surveyed
+
+if TYPE_CHECKING:  # Ray imports this module wherever a block is read, which needs no torch
+    from collimate.jobs._scorer import ScoredBlock, Scorer, ScorerSettings, Surveyed
 
 Result = TypeVar("Result")
 
@@ -201,6 +203,8 @@ def _mapped(
             num_gpus=pool.gpus or None,
         )
     )
+    from collimate.jobs._scorer import ScoredBlock
+
     for row in results.iter_rows():
         yield ScoredBlock(number=row["number"], lines=row["lines"], segment=row["segment"])
 
@@ -249,6 +253,8 @@ class _Worker:
                 "what is done is kept"
             )
         if self.scorer is None:  # late: a worker that dies of its models has died of a block
+            from collimate.jobs._scorer import Scorer
+
             self.scorer = Scorer(*self.given)
         found = self.scorer.score(number, item["block"])
         self.attempts.end.remote(number)

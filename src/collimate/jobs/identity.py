@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor
@@ -59,10 +59,7 @@ def describe(value: Any, _depth: int = 8) -> Any:
     >>> describe(fixed(0.1))["value"]
     0.1
     """
-
-    def inner(part: Any) -> Any:
-        return describe(part, _depth - 1)
-
+    inner = partial(describe, _depth=_depth - 1)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if not _depth:
@@ -97,6 +94,16 @@ def _belongs_to(function: Any, read: Any) -> bool:
 
 def _source(thing: Any) -> str:
     """Source text where there is any, else the name."""
+    return _read_source(thing) if not inspect.isclass(thing) else _class_source(thing)
+
+
+@cache
+def _class_source(kind: type) -> str:
+    """Remembered: to find a class, Python 3.11 and 3.12 parse the whole of its file."""
+    return _read_source(kind)
+
+
+def _read_source(thing: Any) -> str:
     try:
         return inspect.getsource(thing)
     except (OSError, TypeError):
