@@ -22,7 +22,10 @@ from collimate._checks import BadConfig
 from collimate._types import Example
 
 State = Mapping[str, float]
-"""What a method remembers between steps: plain numbers, saved in every checkpoint."""
+"""What a method remembers between steps: plain numbers, saved in every checkpoint.
+
+The engine puts the run's seed where a state has a `seed`: what a method draws is drawn from it.
+"""
 
 
 @runtime_checkable

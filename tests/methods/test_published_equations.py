@@ -668,6 +668,7 @@ def test_beta_dpo_follows_the_gaps_of_the_kept_pairs():
         "steps": 1.0,
         "mean": gap.mean().item(),
         "deviation": gap.std(correction=0).item(),
+        "seed": 0.0,
     }
     term = method.terms(view, state)["loss"]
     kept = term.values != 0
@@ -693,6 +694,10 @@ def test_beta_dpo_keeps_pairs_near_the_running_mean_more_often():
     assert often[distance < 0.5].mean() > 2 * often[distance > 2].mean()
     assert kept[0].sum() == kept[50].sum() == 100
     assert not torch.equal(kept[0], kept[1])
+    seeds = [{"steps": 1.0, "seed": seed, **state} for seed in (0.0, 0.0, 1.0)]
+    first, again, other = (method.tradeoff.kept(view, one) for one in seeds)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 SWAPPED = {"dpo", "f_dpo", "f_dpo_js", "chi_po", "ln_dpo", "sigmoid_norm"}

@@ -61,9 +61,10 @@ def denominators_of(objective: Objective, batch: Batch, states: Sequence[State])
     }
 
 
-def initial_states(objective: Objective) -> list[State]:
-    """The state of every part before the first step."""
-    return [part.method.init() for part in objective.parts]
+def initial_states(objective: Objective, *, seed: int = 0) -> list[State]:
+    """The state of every part before the first step; one that has a `seed` gets the run's."""
+    states = [part.method.init() for part in objective.parts]
+    return [{**state, "seed": float(seed)} if "seed" in state else state for state in states]
 
 
 def updated_states(objective: Objective, batch: Batch, states: Sequence[State]) -> list[State]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from collimate._checks import BadRun, TrainingFailed
-from collimate.axes import Signal
+from collimate.axes import Signal, State
 from collimate.compose import Objective
 from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from collimate.engine.evaluate import Rows, signal_rows
@@ -97,7 +97,7 @@ class Job:
         return Run(folder=self.folder.path, record=self.record, model=self.prepared.model)
 
     def _start(self) -> LoopState:
-        state = LoopState(step=0, states=tuple(initial_states(self.objective)))
+        state = LoopState(step=0, states=self._initial_states())
         if self.options.resume:
             before = self.folder.read_record()
             for name in ("evaluation", "samples", "created"):
@@ -127,7 +127,7 @@ class Job:
             self.console.say(f"resuming after step {state.step} of {self.plan.steps}")
         else:
             with self.phases.phase("evaluate"):
-                self.record["evaluation"]["before"] = self._evaluate(state, before=True)
+                self.record["evaluation"]["before"] = self._evaluate(before=True)
                 self.record["samples"] = samples_before(
                     self.prepared, self.options.samples, self.console
                 )
@@ -162,7 +162,7 @@ class Job:
                 bar.advance(1, _note(line))
                 every = self.options.evaluate_every
                 if every and now.step % every == 0 and now.step < self.plan.steps:
-                    measured = self._evaluate(now)
+                    measured = self._evaluate()
                     self.folder.append_metrics({"step": now.step, "evaluation": measured})
                     self._track(measured, now.step)
                 if now.step % self.every == 0 and now.step < self.plan.steps:
@@ -204,7 +204,7 @@ class Job:
         with self.phases.phase("save"):
             self._checkpoint(state)  # first, so that nothing below can cost the steps
         with self.phases.phase("evaluate"):
-            after = self.record["evaluation"]["after"] = self._evaluate(state)
+            after = self.record["evaluation"]["after"] = self._evaluate()
             self._track(after, state.step)
             add_samples_after(self.record["samples"], self.prepared)
         with self.phases.phase("save"):
@@ -246,7 +246,11 @@ class Job:
         numbers = {f"evaluation/{name}": value for name, value in (measured or {}).items()}
         self.prepared.runtime.log(numbers, step=step)
 
-    def _evaluate(self, state: LoopState, *, before: bool = False) -> dict[str, Any] | None:
+    def _initial_states(self) -> tuple[State, ...]:
+        return tuple(initial_states(self.objective, seed=self.options.seed))
+
+    def _evaluate(self, *, before: bool = False) -> dict[str, Any] | None:
+        """Held-out numbers, in the methods' initial states: one loss, whenever it is measured."""
         held_out, reference = self.prepared.evaluation, self.prepared.reference
         if held_out is None:
             return None
@@ -263,7 +267,9 @@ class Job:
             rows = self._rows(self.prepared.engine, signals)
             self.prepared.model.train(self.options.dropout)
         policy = dict(zip(names, rows, strict=True))
-        return evaluation_metrics(self.objective, state.states, held_out.examples, policy, column)
+        return evaluation_metrics(
+            self.objective, self._initial_states(), held_out.examples, policy, column
+        )
 
     def _rows(self, engine: LogProbModel, signals: Sequence[Signal]) -> tuple[Rows, ...]:
         """Each signal of the held-out data."""

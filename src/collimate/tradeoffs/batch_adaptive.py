@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -24,7 +25,8 @@ class BatchAdaptive:
     M runs over the `share` of the pairs that is kept: drawn without replacement, those near M0
     likelier, in proportion to exp(-(gap - M0)²/(2·sd²)). M0 and sd are the running mean and standard
     deviation of the gaps (`momentum`), from the first step's on; before them all pairs are kept and
-    beta is `value`. Defined over the whole step; M0, sd and the count of steps are its state.
+    beta is `value`. Defined over the whole step; M0, sd, the count of steps and the run's seed, of
+    which each step draws, are its state.
     """
 
     value: float
@@ -46,7 +48,7 @@ class BatchAdaptive:
 
     def init(self) -> State:
         """No gap seen yet."""
-        return {"steps": 0.0, "mean": 0.0, "deviation": 0.0}
+        return {"steps": 0.0, "mean": 0.0, "deviation": 0.0, "seed": 0.0}
 
     def beta(self, view: PairLogProbs, state: State, /) -> Float[Tensor, " pair"]:
         """The step's beta, the same for each of its pairs."""
@@ -61,8 +63,8 @@ class BatchAdaptive:
         gap = _gap(view)
         if not state["steps"]:
             return torch.ones_like(gap, dtype=torch.bool)
-        generator = torch.Generator().manual_seed(int(state["steps"]))
-        uniform = torch.rand(len(gap), generator=generator, dtype=torch.float64)
+        generator = np.random.default_rng([int(state.get("seed", 0)), int(state["steps"])])
+        uniform = torch.from_numpy(generator.random(len(gap)))
         distance = (gap - state["mean"]) / max(state["deviation"], 1e-12)
         keys = -distance.square() / 2 - torch.log(-torch.log(uniform)).to(gap)
         best = keys.topk(max(1, math.ceil(self.share * len(gap)))).indices
@@ -74,7 +76,7 @@ class BatchAdaptive:
         found = {"mean": gap.mean().item(), "deviation": gap.std(correction=0).item()}
         keep = self.momentum if state["steps"] else 0.0
         blended = {name: keep * state[name] + (1 - keep) * new for name, new in found.items()}
-        return {"steps": state["steps"] + 1, **blended}
+        return {**state, "steps": state["steps"] + 1, **blended}
 
 
 def _gap(view: PairLogProbs) -> Float[Tensor, " pair"]:

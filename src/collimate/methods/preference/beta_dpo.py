@@ -21,7 +21,8 @@ def beta_dpo(
 
     u = log policy - log reference (nats). M, M0 and which `share` of the pairs is kept:
     `tradeoffs.batch_adaptive`; the mean runs over kept pairs. Defined over the step, with running
-    statistics as state. The first step is DPO at beta.
+    statistics as state; which pairs are kept is drawn from the run's seed. The first step is DPO at
+    beta, and so is the held-out loss, before training and after: of all pairs, none left out.
 
     Errors: BadConfig unless beta is above 0, a at least 0, share in (0, 1], momentum in [0, 1]. Source:
     wu:24 (a from its code).
