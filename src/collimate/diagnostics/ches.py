@@ -88,7 +88,7 @@ def hidden_sums(
             [6.]], dtype=torch.float64)
     """
     require_shape("sequence", sequence, hidden.shape[:1], "position")
-    if len(sequence) and not (0 <= int(sequence.min()) and int(sequence.max()) < sequences):
+    if len(sequence) and not (int(sequence.min()) >= 0 and int(sequence.max()) < sequences):
         raise BadData(f"sequence must be in 0 to {sequences - 1}, got {sequence.tolist()}")
     empty = (torch.bincount(sequence, minlength=sequences) == 0).nonzero()
     if len(empty):

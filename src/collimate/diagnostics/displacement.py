@@ -56,7 +56,8 @@ def displacement(before: PairLogProbs, after: PairLogProbs) -> Displacement:
     Source: razin:25.
 
     >>> def pairs(chosen, rejected):
-    ...     return PairLogProbs(policy_chosen=torch.tensor(chosen), policy_rejected=torch.tensor(rejected))
+    ...     return PairLogProbs(
+    ...         policy_chosen=torch.tensor(chosen), policy_rejected=torch.tensor(rejected))
     >>> moved = displacement(pairs([-1.0, -2.0], [-1.0, -2.0]), pairs([-2.0, -1.0], [-5.0, -2.5]))
     >>> moved.chosen, moved.gap, moved.chosen_fell, moved.both_fell
     (tensor([-1.,  1.]), tensor([3.0000, 1.5000]), 0.5, 0.5)

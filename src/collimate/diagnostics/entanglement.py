@@ -64,15 +64,15 @@ def entanglement(
     >>> found.change_chosen.item(), found.change_rejected.item(), found.as_wanted.item()
     (-0.5, -2.5, False)
     """
-    w, l, both = norm_w_squared.double(), norm_l_squared.double(), inner.double()
-    require_shape("norm_l_squared", l, w.shape, "pair")
-    require_shape("inner", both, w.shape, "pair")
-    push, pull = (_slope(name, d, w) for name, d in (("d_w", d_w), ("d_l", d_l)))
+    chosen, rejected, both = (x.double() for x in (norm_w_squared, norm_l_squared, inner))
+    require_shape("norm_l_squared", rejected, chosen.shape, "pair")
+    require_shape("inner", both, chosen.shape, "pair")
+    push, pull = (_slope(name, d, chosen) for name, d in (("d_w", d_w), ("d_l", d_l)))
     pushes = (push >= 0) & (pull >= 0) & (push + pull > 0)
-    limit = torch.minimum(push / pull * w, pull / push * l)
+    limit = torch.minimum(push / pull * chosen, pull / push * rejected)
     return Entanglement(
-        change_chosen=push * w - pull * both,
-        change_rejected=push * both - pull * l,
+        change_chosen=push * chosen - pull * both,
+        change_rejected=push * both - pull * rejected,
         limit=limit.where(pushes, torch.full_like(limit, math.nan)),
     )
 

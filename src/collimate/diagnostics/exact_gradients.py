@@ -65,8 +65,8 @@ def exact_gradients(
     for chosen, rejected in zip(log_prob_chosen, log_prob_rejected, strict=True):
         g_w, g_l = _gradient(chosen, over), _gradient(rejected, over)
         products.append(torch.stack([_dot(g_w, g_w), _dot(g_l, g_l), _dot(g_w, g_l)]))
-    w, l, inner = torch.stack(products, dim=1)
-    return GradientProducts(norm_w_squared=w, norm_l_squared=l, inner=inner)
+    table = torch.stack(products, dim=1)
+    return GradientProducts(norm_w_squared=table[0], norm_l_squared=table[1], inner=table[2])
 
 
 def _gradient(log_prob: Tensor, over: list[Tensor]) -> list[Tensor | None]:

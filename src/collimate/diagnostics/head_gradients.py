@@ -49,11 +49,11 @@ def head_gradients(
         raise BadData(f"ids must be in 0 to {vocab - 1}, got {int(ids.min())} to {int(ids.max())}")
     h = hidden.detach().double()
     table = _error_gram(logits.detach(), ids) * (h @ h.T)
-    w, l = table[~rejected], table[rejected]
+    of_chosen, of_rejected = table[~rejected], table[rejected]
     return GradientProducts(
-        norm_w_squared=w[:, ~rejected].sum(),
-        norm_l_squared=l[:, rejected].sum(),
-        inner=w[:, rejected].sum(),
+        norm_w_squared=of_chosen[:, ~rejected].sum(),
+        norm_l_squared=of_rejected[:, rejected].sum(),
+        inner=of_chosen[:, rejected].sum(),
     )
 
 

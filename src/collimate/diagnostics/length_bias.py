@@ -36,11 +36,11 @@ def length_bias(
     1.0
     """
     if chosen_tokens.shape != rejected_tokens.shape:
-        raise BadData(f"got {len(chosen_tokens)} chosen and {len(rejected_tokens)} rejected lengths")
+        raise BadData(
+            f"got {len(chosen_tokens)} chosen and {len(rejected_tokens)} rejected lengths"
+        )
     gap = chosen_tokens.astype(np.float64) - rejected_tokens
-    return correlation(
-        gap, margin.astype(np.float64), groups, level=level, draws=draws, seed=seed
-    )
+    return correlation(gap, margin.astype(np.float64), groups, level=level, draws=draws, seed=seed)
 
 
 class LengthBin(NamedTuple):
@@ -93,7 +93,7 @@ def accuracy_by_length(
     for number in np.unique(which):
         (here,) = np.nonzero(which == number)
         low, high = bootstrap_mean(
-            won[here], [groups[i] for i in here], level=level, draws=draws, seed=seed
+            won[here], [groups[i] for i in here.tolist()], level=level, draws=draws, seed=seed
         )
         found.append(
             LengthBin(

@@ -39,7 +39,7 @@ def effective_sample_size(log_weights: Float[Tensor, "*batch draw"]) -> Float[Te
 
     Errors: BadData without draws, for NaN or +inf, and where no draw has weight. Source: kish:65.
 
-    >>> effective_sample_size(torch.tensor([[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]]))
+    >>> effective_sample_size(torch.tensor([[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])).round(decimals=6)
     tensor([3., 1.], dtype=torch.float64)
     """
     require_some("log_weights", log_weights, "draw")

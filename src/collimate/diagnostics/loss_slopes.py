@@ -26,8 +26,10 @@ class LossSlopes(NamedTuple):
 
 
 def loss_slopes(method: Callable[[PairLogProbs], Tensor], view: PairLogProbs) -> LossSlopes:
-    """d_w = -∂L/∂log p(y_w) and d_l = ∂L/∂log p(y_l) of each pair, by autograd; at least 0 where
-    the method raises the chosen answer and lowers the rejected one, below 0 past a target.
+    """d_w = -∂L/∂log p(y_w) and d_l = ∂L/∂log p(y_l) of each pair, by autograd.
+
+    Above 0 where the method raises the chosen answer and lowers the rejected one; below 0 where it
+    does the opposite, as squared losses do past their target.
 
     method: a `Method`, or any function of pairs that returns one loss per pair. The view's log-probs
     are read as free variables, of the whole answer: its `tokens` are left out. Where pairs are

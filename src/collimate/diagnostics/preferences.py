@@ -110,9 +110,9 @@ def _of_lists(
     """Share of each list's couples of different scores in order of value, and its best and worst."""
     score, table = (view.ranked(x, beyond=math.nan) for x in (view.score, value))
     above = score[:, :, None] > score[:, None, :]
-    won = torch.where(above, won(table[:, :, None], table[:, None, :]), 0.0)
+    right = torch.where(above, won(table[:, :, None], table[:, None, :]), 0.0)
     return {
-        accuracy: won.sum((1, 2)) / above.sum((1, 2)),
+        accuracy: right.sum((1, 2)) / above.sum((1, 2)),
         f"{ends}_chosen": table[:, 0],
         f"{ends}_rejected": table.gather(1, view.sizes()[:, None] - 1).squeeze(1),
     }

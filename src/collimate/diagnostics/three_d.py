@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -21,6 +20,7 @@ class ThreeD:
     `log_slope_ratio`. drop: the rejected answers have fallen by more than `drop_nats`.
     degradation: the chosen answers are less likely than at first. dispersion: unseen ones likelier.
 
+    >>> import torch
     >>> line = torch.tensor([0.0, -1.0], dtype=torch.float64)
     >>> found = ThreeD(chosen=line, rejected=9 * line, unseen=-line, log_slope_ratio=line, drop_nats=4.6)
     >>> found.drop, found.degradation, found.dispersion
@@ -66,6 +66,7 @@ def three_d_properties(
     Errors: BadData for shapes that differ, an empty series, or a log-prob that is not finite;
     BadConfig unless drop_nats is above 0. Source: yan:25.
 
+    >>> import torch
     >>> chosen, rejected = torch.tensor([[-1.0], [-3.0]]), torch.tensor([[-2.0], [-9.0]])
     >>> found = three_d_properties(chosen, rejected, unseen=torch.tensor([[-4.0], [-0.5]]))
     >>> [x[-1].item() for x in (found.drop, found.degradation, found.dispersion)]
@@ -78,12 +79,12 @@ def three_d_properties(
     require_shape("unseen", unseen, (len(chosen), *unseen.shape[1:]), "moment and answer")
     for name, value in (("chosen", chosen), ("rejected", rejected), ("unseen", unseen)):
         require_finite(name, value)
-    w, l, other = (x.detach().double() for x in (chosen, rejected, unseen))
+    wanted, unwanted, other = (x.detach().double() for x in (chosen, rejected, unseen))
     return ThreeD(
-        chosen=(w - w[0]).mean(-1),
-        rejected=(l - l[0]).mean(-1),
+        chosen=(wanted - wanted[0]).mean(-1),
+        rejected=(unwanted - unwanted[0]).mean(-1),
         unseen=(other - other[0]).mean(-1),
-        log_slope_ratio=log_slope_ratio(w, l).mean(-1),
+        log_slope_ratio=log_slope_ratio(wanted, unwanted).mean(-1),
         drop_nats=drop_nats,
     )
 
@@ -100,6 +101,7 @@ def log_slope_ratio(
 
     Source: yan:25.
 
+    >>> import torch
     >>> log_slope_ratio(torch.tensor([0.5]).log(), torch.tensor([0.05]).log()).exp()
     tensor([0.1000])
     """
