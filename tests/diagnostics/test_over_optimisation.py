@@ -125,7 +125,7 @@ def test_logits_that_are_none():
 def test_series_that_cannot_be():
     with pytest.raises(BadData, match="finite and at least 0, got nan at 1"):
         fallen([1.0, math.nan], 0.2)
-    with pytest.raises(BadData, match="got -1.0 at 0"):
+    with pytest.raises(BadData, match=r"got -1\.0 at 0"):
         fallen([-1.0], 0.2)
     with pytest.raises(BadConfig, match="share must be in"):
         fallen([1.0], 1.0)

@@ -29,7 +29,7 @@ def test_trajectories_are_means_of_changes_since_the_start():
 
 def test_at_the_start_nothing_has_happened():
     found = three_d_properties(*(-torch.rand(3, 2, 5)))
-    assert not (found.drop[0] or found.degradation[0] or found.dispersion[0])
+    assert not torch.stack([found.drop, found.degradation, found.dispersion])[:, 0].any()
 
 
 def test_a_constant_added_to_a_kind_changes_its_trajectory_nowhere():

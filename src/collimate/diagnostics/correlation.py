@@ -63,19 +63,21 @@ def correlation(
         axis=1,
     )
     generator = np.random.default_rng(seed)
-    drawn = np.empty(draws)
-    for i in range(draws):
-        drawn[i] = _pearson(moments[generator.integers(0, len(index), len(index))].sum(0))
+    sums = np.empty((draws, moments.shape[1]))
+    for i in range(draws):  # one draw at a time: memory stays linear in the groups
+        sums[i] = moments[generator.integers(0, len(index), len(index))].sum(0)
+    drawn = _pearson(sums)
     known = drawn[~np.isnan(drawn)]
     low, high = (
         np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (np.nan, np.nan)
     )
-    return Correlation(_pearson(moments.sum(0)), float(low), float(high))
+    return Correlation(float(_pearson(moments.sum(0)[None])[0]), float(low), float(high))
 
 
-def _pearson(moments: np.ndarray) -> float:
-    n, x, y, xx, yy, xy = moments.tolist()
+def _pearson(sums: Float[np.ndarray, "draw 6"]) -> Float[np.ndarray, " draw"]:
+    """From n, Σx, Σy, Σx², Σy², Σxy of each draw; NaN where a side is constant."""
+    n, x, y, xx, yy, xy = sums.T
     var_x, var_y = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
-    if var_x <= _CONSTANT * xx / n or var_y <= _CONSTANT * yy / n:
-        return float("nan")
-    return float(np.clip((xy / n - x * y / n**2) / np.sqrt(var_x * var_y), -1, 1))
+    constant = (var_x <= _CONSTANT * xx / n) | (var_y <= _CONSTANT * yy / n)
+    scale = np.sqrt(np.where(constant, 1, var_x) * np.where(constant, 1, var_y))
+    return np.where(constant, np.nan, np.clip((xy / n - x * y / n**2) / scale, -1, 1))
