@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs, View
+from collimate.diagnostics._won import won
 
 
 def statistics(view: View) -> Mapping[str, Float[Tensor, " unit"]]:
@@ -38,14 +39,14 @@ def pair_statistics(view: PairLogProbs) -> Mapping[str, Float[Tensor, " pair"]]:
     tensor([0.5000])
     """
     numbers = {
-        "likelihood_accuracy": _won(view.policy_chosen, view.policy_rejected),
+        "likelihood_accuracy": won(view.policy_chosen, view.policy_rejected),
         "log_prob_chosen": view.policy_chosen,
         "log_prob_rejected": view.policy_rejected,
     }
     if view.reference_chosen is not None:
         chosen, rejected = view.log_ratios()
         numbers |= {
-            "reward_accuracy": _won(chosen, rejected),
+            "reward_accuracy": won(chosen, rejected),
             "log_ratio_chosen": chosen,
             "log_ratio_rejected": rejected,
         }
@@ -67,7 +68,7 @@ def thumb_statistics(view: ThumbLogProbs) -> Mapping[str, Float[Tensor, " answer
     if view.reference is not None:
         ratio = view.log_ratios()
         numbers |= {
-            "reward_accuracy": _won(view.label * ratio, torch.zeros_like(ratio)),
+            "reward_accuracy": won(view.label * ratio, torch.zeros_like(ratio)),
             "log_ratio_chosen": ratio[wanted],
             "log_ratio_rejected": ratio[~wanted],
         }
@@ -109,13 +110,9 @@ def _of_lists(
     """Share of each list's couples of different scores in order of value, and its best and worst."""
     score, table = (view.ranked(x, beyond=math.nan) for x in (view.score, value))
     above = score[:, :, None] > score[:, None, :]
-    won = torch.where(above, _won(table[:, :, None], table[:, None, :]), 0.0)
+    right = torch.where(above, won(table[:, :, None], table[:, None, :]), 0.0)
     return {
-        accuracy: won.sum((1, 2)) / above.sum((1, 2)),
+        accuracy: right.sum((1, 2)) / above.sum((1, 2)),
         f"{ends}_chosen": table[:, 0],
         f"{ends}_rejected": table.gather(1, view.sizes()[:, None] - 1).squeeze(1),
     }
-
-
-def _won(a: Float[Tensor, ...], b: Float[Tensor, ...]) -> Float[Tensor, ...]:
-    return torch.sign(a - b).add(1).div(2)
