@@ -117,6 +117,19 @@ def within_closed(name: str, value: float, low: float, high: float) -> float:
     return value
 
 
+def same_length(**lengths: int) -> int:
+    """Return the common length of arrays that belong together, else raise `BadData`; not zero.
+
+    >>> same_length(forecast=3, outcome=3)
+    3
+    """
+    found = set(lengths.values())
+    if len(found) > 1 or not min(found):
+        said = ", ".join(f"{count} of {name}" for name, count in lengths.items())
+        raise BadData(f"expected one entry of each per row, and at least one row, got {said}")
+    return found.pop()
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A '; did you mean ...?' hint for a misspelt word, or nothing.
 

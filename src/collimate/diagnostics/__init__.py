@@ -1,5 +1,9 @@
-"""Read-only measurements of log-probs."""
+"""Read-only measurements: of log-probs, forecasts, thresholds, raters and trends."""
 
+from collimate.diagnostics import calibration as calibration
+from collimate.diagnostics import probes as probes
+from collimate.diagnostics import raters as raters
+from collimate.diagnostics import thresholds as thresholds
 from collimate.diagnostics.best_of_n import BestOfNCurve as BestOfNCurve
 from collimate.diagnostics.best_of_n import best_of_n as best_of_n
 from collimate.diagnostics.best_of_n import best_of_n_curve as best_of_n_curve
@@ -97,6 +101,7 @@ __all__ = [
     "best_of_n_curve",
     "best_of_n_kl_bound",
     "bootstrap_mean",
+    "calibration",
     "ches_from_sums",
     "ches_score",
     "ches_score_length_normalised",
@@ -125,10 +130,12 @@ __all__ = [
     "over_optimisation",
     "pair_statistics",
     "performance_maintenance",
+    "probes",
     "proxy_by_quantile",
     "proxy_error",
     "proxy_gain",
     "ranking_accuracy",
+    "raters",
     "recovery",
     "relative_performance",
     "sample_efficiency",
@@ -136,6 +143,7 @@ __all__ = [
     "sharpness",
     "statistics",
     "three_d_properties",
+    "thresholds",
     "thumb_statistics",
     "top_k_indicators",
     "transfer",
