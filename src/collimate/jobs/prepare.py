@@ -15,7 +15,7 @@ from torch import nn
 
 from collimate._checks import BadComposition, BadConfig, BadModel, CollimateError
 from collimate._types import Example
-from collimate.axes import Needs
+from collimate.axes import Needs, Signal
 from collimate.compose import Objective
 from collimate.data import Kind, Loaded
 from collimate.engine.budget import tokens_within
@@ -48,7 +48,7 @@ from collimate.engine.runtime import Runtime, seeded
 from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
-from collimate.engine.step import stand_in
+from collimate.engine.step import signals_of, stand_in
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases
@@ -181,7 +181,8 @@ def prepare(
     for part in sets:
         _require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
-    sizes = _sizes(policy, longest, settings, recompute=recompute)
+    signals = signals_of(objective)
+    sizes = _sizes(policy, longest, settings, recompute=recompute, signals=signals)
     keeps = reads_reference_logits(objective) or reference_update_of(objective) is not None
     if keeps and settings.lora_rank is None:  # under LoRA its weights are the policy's own
         sizes = {**sizes, "reference": weight_bytes(policy)}
@@ -210,6 +211,7 @@ def prepare(
                     loaded.examples,
                     sizes,
                     autocast=runtime.autocast,
+                    signals=signals,
                     processes=runtime.processes,
                 )
             console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
@@ -381,7 +383,12 @@ def _require_same_weights(policy: nn.Module, reference: nn.Module) -> None:
 
 
 def _sizes(
-    policy: nn.Module, longest: int, settings: TrainSettings, *, recompute: bool
+    policy: nn.Module,
+    longest: int,
+    settings: TrainSettings,
+    *,
+    recompute: bool,
+    signals: Sequence[Signal],
 ) -> Mapping[str, int]:
     trained = policy
     if settings.lora_rank is not None:
@@ -391,6 +398,7 @@ def _sizes(
         tokens=max(longest, settings.tokens_per_micro_batch),
         recompute=recompute,
         optimizer=settings.optimizer,
+        signals=signals,
     )
     if settings.lora_rank is None:
         return sizes
