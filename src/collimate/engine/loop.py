@@ -71,8 +71,9 @@ def run_steps(
     frozen: the reference as a model, for signals against it, and where it moves with the policy: its
     log-probs are then computed in each step, and `reference` is not read.
 
-    A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights, optimiser
-    and states of the methods stay as they are, and its line says so. Errors: TrainingFailed where that
+    A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights, optimiser,
+    states of the methods and reference stay as they are, and its line says so; it counts for no move
+    of the reference. Errors: TrainingFailed where that
     happens more than `max_skipped_steps` times.
     """
     state = start
@@ -115,7 +116,8 @@ def run_steps(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-            if update is not None and frozen is not None and (state.step + 1) % update.every == 0:
+            count = state.step + 1 - state.skipped  # of steps taken, this one included
+            if update is not None and frozen is not None and count % update.every == 0:
                 move_reference(frozen.model, model.model, update)
             states = tuple(updated_states(objective, outcome.batch, state.states))
         elif state.skipped >= settings.max_skipped_steps:
