@@ -319,6 +319,9 @@ METHODS = [
         [{"prompt": "a", "completions": ["b", "c"], "scores": [i % 9, 1]} for i in range(2, 12)]))),
         "row 8", "two are equal"),
     flag("pairs without gold for tpo", "--method", "tpo", words=("a column 'gold'",)),
+    bad("weights for sorted gaps", lambda place: place.train("--method", "aot", data=str(write_rows(
+        place.folder / "a.jsonl", [{**row, "weight": i + 1} for i, row in enumerate(pairs(4))]))),
+        "expected equal weights, got 1 to 4", "leave out the column 'weight'"),
     flag("lora for a reference that moves", "--method", "tr_dpo", "--lora-rank", 2,
          words=("needs all of its weights trained", "use dpo")),
     flag("weight below 0 for kto", "--method", "kto", "--param", "lam_D=-1", words=("lam_D",)),

@@ -8,6 +8,7 @@ NaN into a gradient.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -79,11 +80,25 @@ def kl_term_at(
 
 
 def expm1_minus(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """e^x - 1 - x for |x| <= 2, by its Taylor series in Horner form."""
-    total = torch.ones_like(x)
-    for n in range(_SERIES_TERMS, 2, -1):
-        total = 1 + total * x / n
-    return x * x / 2 * total
+    """e^x - 1 - x for |x| <= 2, by its Taylor series in Horner form; its slope is e^x - 1."""
+    return _Expm1Minus.apply(x)
+
+
+class _Expm1Minus(torch.autograd.Function):
+    """The series keeps x alone for its backward pass, where autograd would keep every partial sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        total = torch.ones_like(x)
+        for n in range(_SERIES_TERMS, 2, -1):
+            total.mul_(x / n).add_(1)
+        return total.mul_(x * x / 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradients[0] * torch.expm1(x)
 
 
 def exp_mixture(

@@ -51,6 +51,8 @@ class Signal(Protocol):
 class ReferenceUpdate:
     """A reference that follows: every so many steps its weights become alpha·p + (1 - alpha)·q.
 
+    Steps taken count: one that is skipped, its gradient not finite, moves nothing and delays the rest.
+
     Errors: BadConfig unless alpha is in (0, 1] and every a whole number above 0.
     """
 

@@ -13,12 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from collimate import methods
 from collimate._checks import BadConfig
+from collimate.compose import Method, Objective
 from collimate.engine import budget, memory
 from collimate.engine.budget import tokens_within
+from collimate.engine.head import chunk_rows
 from collimate.engine.memory import memory_in_use, peak_memory, reset_peak_memory
 from collimate.engine.model import LogProbModel
 from collimate.engine.plan import micro_batches
+from collimate.engine.sizes import run_sizes
+from collimate.engine.step import signals_of
 from tests.engine.tiny import model_of, pairs
 from tests.equivalence.runs import metrics_of, record_of, train
 
@@ -82,6 +87,43 @@ def test_tokens_are_what_is_left_over_what_one_takes(monkeypatch: pytest.MonkeyP
         fitting(1.0 + 0.5 * longest / 1024)
     with pytest.raises(BadConfig, match="too small"):
         fitting(0.5)
+
+
+def test_signals_beyond_log_probs_take_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head's passes are measured too, as of a full chunk, and the reference's hidden states."""
+    examples = pairs(40)
+    first = micro_batches(examples, 1024, shared=True)[0]
+    total = sum(examples[i].tokens for i in first)
+    answers = sum(examples[i].answer_tokens for i in first)
+    monkeypatch.setattr(budget, "memory_in_use", lambda _: GIGABYTE)
+    monkeypatch.setattr(budget, "peak_memory", lambda _: GIGABYTE + total * MEGABYTE)
+    model = model_of("llama")
+    engine = LogProbModel(model, shared=True)
+
+    def fitting(method: Method) -> int:
+        signals = signals_of(Objective.of(method))
+        return tokens_within(4.0, engine, examples, NOTHING, autocast=nullcontext, signals=signals)
+
+    free, head = 3 * GIGABYTE, total * MEGABYTE * chunk_rows(97) // answers
+    assert fitting(methods.dpo()) == int(0.9 * 3072)
+    assert fitting(methods.wpo()) == int(0.9 * (free - head) / MEGABYTE)
+    hidden = answers * model.config.hidden_size * 4 / total
+    assert fitting(methods.tdpo()) == int(0.9 * (free - head) / (MEGABYTE + hidden))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_forecast_counts_copies_of_a_chunk() -> None:
+    model = model_of("llama", vocab_size=4096)
+    chunk = 4 * 1024 * 4096
+
+    def activations(method: Method) -> int:
+        signals = signals_of(Objective.of(method))
+        return run_sizes(model, tokens=8, signals=signals)["activations"]
+
+    plain = run_sizes(model, tokens=8)["activations"]
+    assert activations(methods.dpo()) == plain
+    assert activations(methods.wpo()) >= plain + 7 * chunk
+    assert activations(methods.tdpo()) >= plain + 20 * chunk
 
 
 @needs_peak
@@ -176,6 +218,17 @@ def test_training_stays_within_its_budget(gigabytes: float, tmp_path: Path) -> N
     assert record["tokens_per_micro_batch"] > 500
     assert record["peak_memory"]["train"] <= gigabytes * GIGABYTE
     assert record["peak_memory"]["train"] >= 0.5 * gigabytes * GIGABYTE  # and makes use of it
+
+
+@needs_peak
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "gigabytes"), [("tdpo", 2.0), ("wpo", 1.5)])
+def test_so_does_a_method_of_further_signals(method: str, gigabytes: float, tmp_path: Path) -> None:
+    shape: dict[str, int] = {"prompt": 60, "answer": 40, "rows": 64, "batch_size": 32}
+    named = {"method": method, "memory_budget": gigabytes, "max_steps": 2}
+    record = measured(tmp_path, "deep", **shape, **named)
+    assert record["tokens_per_micro_batch"] > 500
+    assert record["peak_memory"]["train"] <= gigabytes * GIGABYTE
 
 
 @needs_peak

@@ -10,20 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import collimate
 from collimate import report
 from collimate._checks import TrainingFailed
 from collimate._types import PairLogProbs
-from collimate.axes import Needs, State, Term
+from collimate.axes import Needs, ReferenceUpdate, State, Term
 from collimate.compose import Method
 from collimate.engine.plan import Plan
 from tests.equivalence.runs import (
     PAIRS,
     contents,
     metrics_of,
+    policy,
     record_of,
+    tensors_of,
     text_pairs,
     train,
     weights_of,
@@ -45,11 +48,12 @@ class Poisoned:
 
     how: str
     couples: Any = "example"
+    update_of_reference: ReferenceUpdate | None = None
     name: str = "poisoned"
 
     @property
     def needs(self) -> Needs:
-        return Needs(couples=self.couples)
+        return Needs(couples=self.couples, reference_update=self.update_of_reference)
 
     def __call__(self, view: PairLogProbs, /) -> Tensor:
         chosen, rejected = view.log_ratios()
@@ -79,8 +83,8 @@ class Poisoned:
 
 def run(out: Path, how: str = "loss nan", **given: Any) -> collimate.Run:
     named = {"max_steps": STEPS, "batch_size": BATCH, "learning_rate": 1e-3, **given}
-    couples = named.pop("couples", "example")
-    return train(out, data=ROWS, method=Poisoned(how, couples), **named)
+    method = Poisoned(how, named.pop("couples", "example"), named.pop("update", None))
+    return train(out, data=ROWS, method=method, **named)
 
 
 def state_of(folder: Path, step: int) -> dict[str, Any]:
@@ -126,6 +130,22 @@ def test_a_skipped_step_changes_nothing_and_is_counted(
             assert line["rows"] == PLAN.step(line["step"] - 1).tolist()
     text = (out.folder / "metrics.jsonl").read_text(encoding="utf-8")
     json.loads(f"[{','.join(text.splitlines())}]", parse_constant=pytest.fail)  # no NaN in the file
+
+
+def test_a_skipped_step_costs_a_moving_reference_no_move(tmp_path: Path) -> None:
+    """The first skipped step is where a move would be due, were steps counted that are not taken."""
+    update = ReferenceUpdate(alpha=1.0, every=SKIPPED[0])
+    assert STEPS - len(SKIPPED) >= 2 * update.every
+    out = run(tmp_path / "run", update=update, checkpoint_every=1, keep=STEPS)
+    expected, taken, moves = tensors_of(policy()), 0, 0
+    for step in range(1, STEPS + 1):
+        folder = out.folder / "checkpoints" / f"step-{step:08d}"
+        taken += step not in SKIPPED
+        if step not in SKIPPED and taken % update.every == 0:
+            expected, moves = load_file(folder / "model.safetensors"), moves + 1
+        found = load_file(folder / "reference.safetensors")
+        assert all(torch.equal(found[name], expected[name]) for name in found), step
+    assert moves >= 2
 
 
 def test_every_way_of_breaking_comes_to_the_same_weights(tmp_path: Path) -> None:

@@ -282,3 +282,42 @@ def test_a_slope_that_explodes_above_is_continued_there():
     assert_close(h[tame], chi_squared_kl.f_prime(u[tame]), rtol=1e-12, atol=0)
     bends = h.diff().diff()[u[1:-1] > 61].abs()
     assert (bends <= 1e-9 * h[-1]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("a", [0.25, 2.0, 30.0])
+def test_a_bent_reward_continues_linearly_and_is_counted(a, dtype):
+    """R = (1 - e^{-a·L})/a down to -a·L = 60, its tangent below: finite, and so are the slopes."""
+    x = torch.linspace(0, 2000, 401, dtype=dtype)  # -a·L; 0 for the rejected answer
+    policy = (-x / a).requires_grad_()
+    view = PairLogProbs(
+        policy_chosen=policy,
+        policy_rejected=torch.zeros_like(x),
+        chosen_tokens=torch.ones_like(x),
+        rejected_tokens=torch.ones_like(x),
+    )
+    margin = margins.bent_log_prob_gap(a)
+    h = margin(view, divergence=reverse_kl)
+    wide = x.double()
+    knee = wide.clamp(max=60)
+    want = -(torch.expm1(knee) + math.exp(60) * (wide - knee)) / a
+    assert_close(h.double(), want, rtol=1e-4 if dtype is torch.float32 else 1e-12, atol=0)
+    (slope,) = torch.autograd.grad(h.sum(), policy)
+    rtol = 1e-4 if dtype is torch.float32 else 1e-10
+    assert_close(slope.double(), knee.exp(), rtol=rtol, atol=0)
+    counted = margin.measure(view, divergence=reverse_kl)["linear_continuation"]
+    beyond = (x - 60).abs() > 1e-3  # at the knee itself rounding decides
+    assert torch.equal(counted[beyond], (x > 60)[beyond])
+
+
+@pytest.mark.parametrize(
+    "margin", [margins.sorted_gap, margins.sorted_log_ratio_gap], ids=attrgetter("name")
+)
+def test_sorted_gaps_refuse_weights_that_differ(margin):
+    view = view_of([1.0, 2.0, 0.5], [0.0, -1.0, 3.0])
+    equal = replace(view, columns={"weight": torch.full((3,), 0.5)})
+    h = margin(view, divergence=reverse_kl)
+    assert torch.equal(margin(equal, divergence=reverse_kl), h)
+    uneven = replace(view, columns={"weight": torch.tensor([0.5, 0.5, 2.0])})
+    with pytest.raises(BadComposition, match=r"expected equal weights, got 0.5 to 2: leave out"):
+        margin(uneven, divergence=reverse_kl)

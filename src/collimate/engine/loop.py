@@ -72,8 +72,9 @@ def run_steps(
     frozen: the reference as a model, for signals against it, and where it moves with the policy: its
     log-probs are then computed in each step, and `reference` is not read.
 
-    A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights, optimiser
-    and states of the methods stay as they are, and its line says so. Errors: TrainingFailed where that
+    A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights, optimiser,
+    states of the methods and reference stay as they are, and its line says so; it counts for no move
+    of the reference. Errors: TrainingFailed where that
     happens more than `max_skipped_steps` times.
     """
     state = start
@@ -123,8 +124,8 @@ def run_steps(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-            if moving is not None:
-                moving.after(state.step + 1, model)
+            if moving is not None:  # counted in steps taken, this one included
+                moving.after(state.step + 1 - state.skipped, model)
             states = tuple(updated_states(objective, outcome.batch, state.states))
         elif state.skipped >= settings.max_skipped_steps:
             raise TrainingFailed(_given_up(loss, norm, state, [example.row for example in batch]))

@@ -21,7 +21,7 @@ class Moving:
     update: ReferenceUpdate
 
     def after(self, step: int, policy: LogProbModel) -> None:
-        """Move it where it is due after so many steps."""
+        """Move it where it is due after so many steps that were taken: skipped ones do not count."""
         if step % self.update.every == 0:
             move_reference(self.reference.model, policy.model, self.update)
 

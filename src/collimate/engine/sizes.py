@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from collimate.engine.head import CHUNK_BYTES
-from collimate.engine.model import causal_model, width_of
+from collimate.axes import Signal
+from collimate.engine.head import CHUNK_BYTES, chunk_rows
+from collimate.engine.model import causal_model, vocabulary_of, width_of
 from collimate.optim import state_bytes
+from collimate.signals import LogProb, log_prob
 
 _STORED_PER_LAYER = (
     34  # floats kept per token and unit of width in a layer: measured on Llama shapes
 )
+_CHUNKS_OF_OWN, _CHUNKS_OF_TWO = 8, 24
+"""Chunks of logits that autograd holds for a signal of one model, and of two: measured."""
 
 
 def run_sizes(
@@ -23,18 +27,21 @@ def run_sizes(
     recompute: bool = False,
     optimizer: str = "adamw",
     quantize: str | None = None,
+    signals: Sequence[Signal] = (log_prob,),
 ) -> Mapping[str, int]:
     """Bytes of weights, gradients, optimiser state (two moments a parameter) and activations.
 
     tokens: of the largest micro-batch. recompute: whether layers are computed again backward.
-    quantize: how a model that is not quantised yet would be.
+    quantize: how a model that is not quantised yet would be. signals: that the head computes; their
+    bytes count as activations.
     """
+    activations = activation_bytes(model, tokens=tokens, recompute=recompute)
     trainable = [p for p in model.parameters() if p.requires_grad]
     return {
         "weights": weight_bytes(model, quantize=quantize),
         "gradients": sum(p.numel() * p.element_size() for p in trainable),
         "optimizer": sum(state_bytes(p, optimizer) for p in trainable),
-        "activations": activation_bytes(model, tokens=tokens, recompute=recompute),
+        "activations": activations + signal_bytes(model, signals),
     }
 
 
@@ -62,3 +69,14 @@ def activation_bytes(model: nn.Module, *, tokens: int, recompute: bool) -> int:
     width, layers = width_of(model), causal_model(model).config.get_text_config().num_hidden_layers
     kept = layers + _STORED_PER_LAYER if recompute else layers * _STORED_PER_LAYER
     return 4 * kept * tokens * width + CHUNK_BYTES
+
+
+def signal_bytes(model: nn.Module, signals: Sequence[Signal]) -> int:
+    """An estimate of what signals beyond log-probs take: autograd's copies of a chunk of logits."""
+    copies = sum(
+        _CHUNKS_OF_OWN if signal.against == "none" else _CHUNKS_OF_TWO
+        for signal in signals
+        if not isinstance(signal, LogProb)
+    )
+    vocabulary = vocabulary_of(model)
+    return copies * 4 * chunk_rows(vocabulary) * vocabulary

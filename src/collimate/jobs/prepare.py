@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from collimate._checks import BadConfig
-from collimate.axes import Needs
+from collimate.axes import Needs, Signal
 from collimate.compose import Objective
 from collimate.data import Kind, Loaded
 from collimate.engine.budget import tokens_within
@@ -190,7 +190,8 @@ def prepare(
     for part in sets:
         require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
-    sizes = _sizes(policy, longest, settings, recompute=recompute)
+    signals = signals_of(objective)
+    sizes = _sizes(policy, longest, settings, recompute=recompute, signals=signals)
     keeps = keeps_reference(objective)
     if keeps and settings.lora_rank is None:  # under LoRA its weights are the policy's own
         sizes = {**sizes, "reference": weight_bytes(policy)}
@@ -219,6 +220,7 @@ def prepare(
                     loaded.examples,
                     sizes,
                     autocast=runtime.autocast,
+                    signals=signals,
                     processes=runtime.processes,
                 )
             console.say(f"{budget} tokens per micro-batch fit in {settings.memory_budget:g} GB")
@@ -258,7 +260,7 @@ def prepare(
         engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
     if frozen is not None:
         with seeded(settings.seed):
-            engine.read_layers(signals_of(objective), frozen)
+            engine.read_layers(signals, frozen)
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
     processes = runtime.processes
@@ -326,7 +328,12 @@ def _load(
 
 
 def _sizes(
-    policy: nn.Module, longest: int, settings: TrainSettings, *, recompute: bool
+    policy: nn.Module,
+    longest: int,
+    settings: TrainSettings,
+    *,
+    recompute: bool,
+    signals: Sequence[Signal],
 ) -> Mapping[str, int]:
     trained = policy
     if settings.lora_rank is not None:
@@ -336,6 +343,7 @@ def _sizes(
         tokens=max(longest, settings.tokens_per_micro_batch),
         recompute=recompute,
         optimizer=settings.optimizer,
+        signals=signals,
     )
     if settings.lora_rank is None:
         return sizes

@@ -19,8 +19,9 @@ from collimate.methods.preference._reference_free import gaps_beyond, reference_
 def alpha_po(beta: float = 2.0, gamma: float = 1.0, alpha: float = 0.25) -> Method:
     """-log sigmoid(beta·(R_w - R_l) - gamma) per pair, R = (1 - e^{-alpha·L})/alpha, L = log p(y)/|y|.
 
-    No reference. alpha of either sign, not 0; towards 0 it is SimPO, as whose its population optimum
-    is known, for responses of one token.
+    No reference. R continues linearly where -alpha·L passes 60, and would overflow. alpha of either
+    sign, not 0; towards 0 it is SimPO, as whose its population optimum is known, for responses of one
+    token.
 
     Errors: BadConfig unless beta and gamma are above 0 and alpha is finite and not 0; BadComposition
     without lengths. Source: gupta:25.

@@ -16,7 +16,8 @@ def aot(beta: float = 0.1) -> Method:
     in every quantile. Defined over the step (`batch_size`), whatever its micro-batches; TRL sorts each
     micro-batch by itself, so that of one pair it is DPO.
 
-    Errors: BadConfig unless beta is finite and above 0. Source: melnyk:24.
+    Errors: BadConfig unless beta is finite and above 0; BadComposition for data whose weights differ:
+    sorting mixes the pairs. Source: melnyk:24.
 
     >>> aot().needs.couples
     'batch'

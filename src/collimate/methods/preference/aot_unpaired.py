@@ -15,7 +15,8 @@ def aot_unpaired(beta: float = 0.1) -> Method:
     Chosen answers' rewards are to exceed rejected ones' in every quantile; the prompts need not be the
     same, so pairs serve as two samples of one size. Defined over the step.
 
-    Errors: BadConfig unless beta is finite and above 0. Source: melnyk:24.
+    Errors: BadConfig unless beta is finite and above 0; BadComposition for data whose weights differ.
+    Source: melnyk:24.
 
     >>> aot_unpaired().margin.name
     'sorted_log_ratio_gap'

@@ -14,8 +14,8 @@ def tr_dpo(beta: float = 0.1, alpha: float = 0.6, tau: int = 512) -> Method:
     """DPO whose reference becomes alpha·p + (1 - alpha)·q, weight by weight, every tau steps.
 
     -log sigmoid(beta·(u_w - u_l)) per pair, u = log policy - log reference (nats) at that step. alpha = 1
-    is the paper's hard update. Keeps a second model in memory, and computes its log-probs in each step:
-    no cache can hold them.
+    is the paper's hard update; skipped steps do not count among the tau. Keeps a second model in memory,
+    and computes its log-probs in each step: no cache can hold them.
 
     Errors: BadConfig unless beta is above 0, alpha in (0, 1] and tau a whole number above 0. Source:
     gorbatovski:25.
