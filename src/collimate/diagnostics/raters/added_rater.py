@@ -47,7 +47,7 @@ def added_rater(
     alike. Source: brassard:24.
 
     >>> truth = np.arange(8.0) % 4
-    >>> humans = np.stack([truth, truth, truth, 3 - truth])
+    >>> humans = np.stack([truth, truth, truth, np.roll(truth, 1)])
     >>> added_rater(humans, truth, 1).benefit > 0
     True
     """
