@@ -114,9 +114,7 @@ def test_what_has_no_agreement_is_refused():
         krippendorff_alpha(np.array([[math.inf, 1.0], [1.0, 2.0]]))
 
 
-@given(
-    rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=15)
-)
+@given(rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=15))
 def test_spearman_is_the_correlation_of_mean_ranks(rows):
     a, b = np.array(rows, dtype=float).T
     ranks = [[np.mean([i for i, y in enumerate(sorted(v)) if y == x]) for x in v] for v in (a, b)]
@@ -208,7 +206,9 @@ def test_real_votes_on_pairs_agree_well(shared_data):
 def naive_nominal_of_complete(ratings):
     """Fleiss-like: 1 - (1 - shared couples)/(1 - expected), with krippendorff's small-sample n - 1."""
     raters, items = ratings.shape
-    couples = [np.mean(ratings[a] == ratings[b]) for a, b in itertools.combinations(range(raters), 2)]
+    couples = [
+        np.mean(ratings[a] == ratings[b]) for a, b in itertools.combinations(range(raters), 2)
+    ]
     n = raters * items
     counts = np.array([(ratings == value).sum() for value in np.unique(ratings)])
     expected = (counts * (counts - 1)).sum() / (n * (n - 1))

@@ -1,5 +1,7 @@
 """OPIS and the shared threshold, against naive counts and a fine grid."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_the_integral_is_exact_between_the_steps(utility, seed, low, length):
     arrays, high = table(seed), low + length
     ends = sorted({low, high, *(x for x in arrays[0].tolist() if low < x < high)})
     total = np.zeros(3)
-    for a, b in zip(ends, ends[1:], strict=False):
+    for a, b in pairwise(ends):
         u = [naive_utility(of_class(arrays, c), (a + b) / 2, utility.__name__) for c in range(3)]
         total += (b - a) * (np.array(u) - np.mean(u)) ** 2
     found = opis(utility_curves(*arrays, utility=utility), low, high)
@@ -75,7 +77,9 @@ def test_the_integral_is_exact_between_the_steps(utility, seed, low, length):
 def test_the_trapezoidal_rule_nears_the_exact_integral_with_more_thresholds():
     curves = utility_curves(*table(0))
     exact = opis(curves, 0.05, 0.95)
-    errors = [float((opis(curves, 0.05, 0.95, trapezoid=n) - exact).abs().max()) for n in (31, 30001)]
+    errors = [
+        float((opis(curves, 0.05, 0.95, trapezoid=n) - exact).abs().max()) for n in (31, 30001)
+    ]
     assert errors[1] < 1e-4 < errors[0]
 
 

@@ -75,5 +75,7 @@ def test_every_setting_of_the_temperature_is_on_the_front():
     found = front(points, WAYS, REFERENCE, draws=100)
     assert found.on_front.all()
     assert found.volume_low < found.volume < found.volume_high
-    both = np.concatenate([points.mean(0), np.mean([swept(s, "guidance") for s in range(SEEDS)], 0)])
+    both = np.concatenate(
+        [points.mean(0), np.mean([swept(s, "guidance") for s in range(SEEDS)], 0)]
+    )
     assert hypervolume(both, REFERENCE, WAYS) > found.volume

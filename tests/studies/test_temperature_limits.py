@@ -62,7 +62,9 @@ def trained(seed, x, label, classes, mixup, steps=200):
 
 def divergence(truth, logits):
     """Mean KL(truth‖softmax(logits)) in nats."""
-    return float((torch.special.xlogy(truth, truth) - truth * logits.log_softmax(-1)).sum(-1).mean())
+    return float(
+        (torch.special.xlogy(truth, truth) - truth * logits.log_softmax(-1)).sum(-1).mean()
+    )
 
 
 def measured(classes, overlap, seed):
@@ -106,7 +108,9 @@ def nearest(seed, classes, overlap):
     """(logits, labels, truth): sure of the class of the nearest training row by its cue."""
     x, label, _ = data(seed, TRAIN * classes // 10, classes, overlap)
     test, test_label, truth = data(seed + 2000, HELD, classes, overlap)
-    neighbour = (test[:, :-NOISE] @ x[:, :-NOISE].T + 0.01 * test[:, -NOISE:] @ x[:, -NOISE:].T).argmax(1)
+    neighbour = (
+        test[:, :-NOISE] @ x[:, :-NOISE].T + 0.01 * test[:, -NOISE:] @ x[:, -NOISE:].T
+    ).argmax(1)
     return 9.0 * torch.nn.functional.one_hot(label[neighbour], classes).double(), test_label, truth
 
 
