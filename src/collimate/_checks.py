@@ -117,6 +117,19 @@ def within_closed(name: str, value: float, low: float, high: float) -> float:
     return value
 
 
+def one_of(name: str, value: str, known: Iterable[str]) -> str:
+    """Return `value` if it is one of `known`, else raise `BadConfig` with the nearest.
+
+    >>> one_of("ties", "average", ("average", "random"))
+    'average'
+    """
+    allowed = tuple(known)
+    if value not in allowed:
+        said = ", ".join(map(repr, allowed))
+        raise BadConfig(f"{name} must be one of {said}, got {value!r}{nearest(value, allowed)}")
+    return value
+
+
 def same_length(**lengths: int) -> int:
     """Return the common length of arrays that belong together, else raise `BadData`; not zero.
 

@@ -26,6 +26,7 @@ def expected_calibration_error(
     forecasts, because |noise| does not average out; `calibrated_calibration_error` says by how much.
     Source: guo:17.
 
+    >>> import torch
     >>> expected_calibration_error(torch.tensor([0.75] * 4), torch.tensor([True, True, True, False]))
     0.0
     """
@@ -52,6 +53,7 @@ def calibration_error_interval(
     `calibrated_calibration_error`. Arguments otherwise as in `expected_calibration_error`. Equal-mass
     bins are those of the data, not of each redraw.
 
+    >>> import torch
     >>> p, came_true = torch.full((8,), 0.5), torch.tensor([True, False] * 4)
     >>> low, high = calibration_error_interval(p, came_true, range(8), draws=100)
     >>> 0.0 <= low < high <= 0.5
@@ -91,6 +93,7 @@ def calibrated_calibration_error(
 
     Arguments as in `expected_calibration_error`. Source: broecker:07.
 
+    >>> import torch
     >>> mean, high = calibrated_calibration_error(torch.full((100,), 0.5), draws=200)
     >>> 0.0 < mean < high < 0.2
     True

@@ -15,6 +15,9 @@ def overlap_divergence(overlap: float, classes: int, confidence: float) -> float
     temperature gives that class a constant c = confidence and each other one (1 - c)/(k - 1), hence
     (1 - o)(-log c) + o·(-log 2 - ½log c - ½log((1 - c)/(k - 1))).
 
+    The even rest is what grows with log k. A net that gives the other true class a larger logit than
+    the rest keeps that under any temperature, and stays below.
+
     overlap: o in [0, 1]. classes: k >= 2. confidence: c in (0, 1]; +inf at c = 1 unless o = 0.
 
     Errors: BadConfig outside these ranges. Source: chidambaram:24; the closed form is derived.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from collimate._checks import BadConfig, BadData, same_length
+from collimate._checks import BadConfig, BadData, one_of, same_length
 
 Bins = Literal["width", "mass"]
 
@@ -74,6 +74,7 @@ def bin_index(
     same_length(probability=len(probability), outcome=len(outcome))
     if not ((probability >= 0) & (probability <= 1)).all():
         raise BadData("forecasts must be probabilities in [0, 1]; of log-probs take the exp first")
+    one_of("equal", equal, get_args(Bins))
     if bins < 1:
         raise BadConfig(f"bins must be at least 1, got {bins}")
     p = probability.double().contiguous()

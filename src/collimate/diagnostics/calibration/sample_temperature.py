@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from collimate._checks import BadConfig, BadData, positive, same_length
+from collimate._checks import BadConfig, BadData, one_of, positive, same_length
 
 Goal = Literal["correctness", "cross_entropy", "squared"]
 
@@ -86,6 +86,7 @@ def fit_sample_temperature(
         raise BadData("features and logits must be finite")
     if units < 1 or steps < 1:
         raise BadConfig(f"units and steps must be at least 1, got {units} and {steps}")
+    one_of("goal", goal, get_args(Goal))
     positive("learning_rate", learning_rate)
     x, z = features.detach().double(), logits.detach().double()
     generator = torch.Generator().manual_seed(seed)

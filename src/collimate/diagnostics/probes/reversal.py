@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._checks import BadData
+from collimate._checks import BadData, same_length
 
 
 def matched_gap(log_probs: Float[Tensor, "fact candidate"]) -> Float[Tensor, " fact"]:
@@ -20,6 +20,7 @@ def matched_gap(log_probs: Float[Tensor, "fact candidate"]) -> Float[Tensor, " f
     Errors: BadData unless the matrix is square with two facts or more, and finite.
     Source: berglund:24.
 
+    >>> import torch
     >>> matched_gap(torch.tensor([[-1.0, -3.0], [-2.0, -2.0]]))
     tensor([2., 0.])
     """
@@ -33,6 +34,7 @@ def matched_share(log_probs: Float[Tensor, "fact candidate"]) -> Float[Tensor, "
 
     By chance its mean is 1/facts. Arguments and errors as in `matched_gap`. Source: berglund:24.
 
+    >>> import torch
     >>> matched_share(torch.tensor([[-1.0, -3.0], [-2.0, -2.0]]))
     tensor([1.0000, 0.5000])
     """
@@ -65,11 +67,11 @@ def directional_gap(
 
     Errors: BadData as in `matched_gap`, and for different numbers of facts. Source: berglund:24.
 
+    >>> import torch
     >>> directional_gap(torch.eye(2), torch.zeros(2, 2)).difference
     tensor([1., 1.])
     """
-    if trained.shape[0] != reverse.shape[0]:
-        raise BadData(f"one row per fact in each, got {len(trained)} and {len(reverse)}")
+    same_length(trained=len(trained), reverse=len(reverse))
     return DirectionalGap(trained=matched_gap(trained), reverse=matched_gap(reverse))
 
 

@@ -41,13 +41,14 @@ def added_rater(
 
     gold: the vote of the raters who are not in the panel, so that no one is compared with himself.
     All (raters choose panel) panels are taken. ties: the rule of every vote (`majority`), which
-    decides whether a judge as good as a human helps a panel of two.
+    decides whether a judge as good as a human helps a panel of two. Of two grades and by lot a vote of
+    2n is that of 2n - 1, so that no judge helps an odd panel; of more grades it may.
 
     Errors: BadConfig unless 1 <= panel < raters; BadData for missing ratings, or votes that are all
     alike. Source: brassard:24.
 
     >>> truth = np.arange(8.0) % 4
-    >>> humans = np.stack([truth, truth, truth, 3 - truth])
+    >>> humans = np.stack([truth, truth, truth, np.roll(truth, 1)])
     >>> added_rater(humans, truth, 1).benefit > 0
     True
     """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-from collimate._checks import BadData
+from collimate._checks import BadData, one_of
 
 Metric = Literal["nominal", "ordinal", "interval"]
 
@@ -32,6 +32,7 @@ def krippendorff_alpha(
     >>> krippendorff_alpha(np.array([[1.0, 2.0, 3.0, np.nan], [1.0, 2.0, 3.0, 9.0]]))
     1.0
     """
+    one_of("metric", metric, get_args(Metric))
     if np.isinf(ratings).any():
         raise BadData("ratings must be finite numbers, NaN where there is none")
     given = ~np.isnan(ratings)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-from collimate._checks import BadData
+from collimate._checks import BadData, one_of
 
 Ties = Literal["average", "random"]
 
@@ -26,6 +26,7 @@ def majority(
     >>> majority(np.array([[1.0, 4.0], [3.0, 4.0], [np.nan, 5.0]]))
     array([2., 4.])
     """
+    one_of("ties", ties, get_args(Ties))
     given = ~np.isnan(ratings)
     if not len(ratings) or not given.any(0).all():
         raise BadData("a majority needs at least one rating of every item")
