@@ -17,7 +17,7 @@ from collimate._checks import BadComposition, BadConfig, BadModel, CollimateErro
 from collimate._types import Example
 from collimate.axes import Needs, Signal
 from collimate.compose import Objective
-from collimate.data import Kind, Loaded
+from collimate.data import Loaded
 from collimate.engine.budget import tokens_within
 from collimate.engine.check import LayoutCheck, check_layout
 from collimate.engine.fingerprint import model_fingerprint
@@ -51,6 +51,7 @@ from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import signals_of, stand_in
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
+from collimate.jobs._kinds import kind_of
 from collimate.jobs._phases import Phases
 from collimate.jobs.reference import (
     Frozen,
@@ -62,15 +63,6 @@ from collimate.jobs.reference import (
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import require_adamw_8bit
 from collimate.signals import log_prob
-
-_KINDS: Mapping[str, Kind] = {
-    "pairs": "preference",
-    "tokens": "preference",
-    "batch": "preference",
-    "thumbs": "thumbs",
-    "lists": "lists",
-}
-"""What data are read as, by the view that the method reads."""
 
 _TRIED = 512  # rows that an objective is computed on together before anything long begins
 
@@ -179,7 +171,7 @@ def prepare(
         )
     sets = [part for part in (loaded, held_out) if part is not None]
     for part in sets:
-        _require_computable(objective, part)
+        require_computable(objective, part)
     longest = max(example.tokens for part in sets for example in part.examples)
     signals = signals_of(objective)
     sizes = _sizes(policy, longest, settings, recompute=recompute, signals=signals)
@@ -304,14 +296,14 @@ def _load(
             source,
             tokenizer,
             model,
-            kind="triples" if needs.gold else _KINDS[needs.view],
+            kind=kind_of(needs),
             mismatched=needs.mismatched,
             **settings.of_data(),
             advance=bar.advance,
         )
 
 
-def _require_computable(objective: Objective, loaded: Loaded) -> None:
+def require_computable(objective: Objective, loaded: Loaded) -> None:
     """Compute the objective once on every row as it is, their log-probs made up.
 
     Errors: BadComposition where a method fails on them, for example on a column they lack, with the
