@@ -286,14 +286,14 @@ def test_flags_win_over_the_config_file(tiny: Path, collimate: Collimate, tmp_pa
 
 
 def test_another_method_leaves_the_parameters_of_the_file_out(tmp_path: Path) -> None:
-    from collimate.cli._config import read_config
-    from collimate.cli.train import _method
+    from collimate.cli._config import chosen_method, read_config
 
     (tmp_path / "run.toml").write_text('[method]\nname = "cdpo"\nlabel_smoothing = 0.3\n')
-    config = read_config(tmp_path / "run.toml")
+    config = read_config(tmp_path / "run.toml", {})
     given = {"method": None, "param": None, "beta": None}
-    assert _method(config, given) == ("cdpo", {"label_smoothing": 0.3})
-    assert _method(config, {**given, "method": "ipo", "beta": "0.5"}) == ("ipo", {"beta": 0.5})
+    assert chosen_method(config, given) == ("cdpo", {"label_smoothing": 0.3})
+    other = {**given, "method": "ipo", "beta": "0.5"}
+    assert chosen_method(config, other) == ("ipo", {"beta": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -524,6 +524,37 @@ def test_check_with_a_model_predicts_and_reads_no_weights(
     text = collimate("check", tiny / "pairs.jsonl", "--model", "empty", "--max-prompt", 8).out
     assert "memory about" in text
     assert "prompts cut 40" in text
+
+
+def test_check_reads_rows_as_the_methods_run_would(
+    collimate: Collimate, tiny: Path, tmp_path: Path
+) -> None:
+    common = ("check", tiny / "pairs.jsonl", "--json")
+    plain, thumbs, own = (
+        json.loads(done.out)
+        for done in (
+            collimate(*common),
+            collimate(*common, "--method", "kto", "--param", "lam_D=2"),
+            collimate(*common, "--method", "kto", "--model", tiny / "model"),
+        )
+    )
+    assert "read as" not in plain["data"]["format"]
+    for found in (thumbs, own):
+        assert found["ok"]
+        assert "read as" in found["data"]["format"]
+    sizes = [
+        json.loads(collimate(*common, "--model", tiny / "model", "--method", name).out)
+        for name in ("dpo", "tdpo", "tr_dpo")
+    ]
+    dpo, tdpo, tr_dpo = (found["prediction"]["sizes"] for found in sizes)
+    assert "reference" not in dpo
+    assert tdpo["reference"] == tr_dpo["reference"] == dpo["weights"]
+    assert tdpo["activations"] > tr_dpo["activations"] == dpo["activations"]
+    (tmp_path / "c.toml").write_text('[method]\nname = "odpo"\n')
+    done = collimate(*common, "--config", "c.toml")
+    assert done.code == 2
+    assert "'margin'" in done.err
+    assert collimate(*common, "--config", "c.toml", "--method", "dpo").code == 0
 
 
 def test_check_lists_bad_rows_by_reason_and_exits_with_2(

@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from collimate import report
 from collimate._checks import BadRun, MissingExtra
 from collimate.report import RunRecord, _write
-from collimate.report._blocks import Prose, Table
+from collimate.report._blocks import Chart, Prose, Table
 from collimate.report._figures import label
 from collimate.report._write import safe_json, tabs
 from tests.report.example_run import ATTACK, evaluation, frontier, make_attacked_run, make_run
@@ -268,3 +270,63 @@ def test_reading_needs_neither_torch_nor_the_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+KINDS = {
+    "preference, explicit prompt": ("pairs", "chosen", "the gap"),
+    "lists, explicit prompt, read as preference: the best answer against the worst": (
+        *("pairs", "chosen", "the gap"),
+    ),
+    "thumbs, explicit prompt": ("answers", "wanted", "the distance of their means"),
+    "preference, explicit prompt, read as thumbs: each answer by itself": (
+        *("answers", "wanted", "the distance of their means"),
+    ),
+    "lists, explicit prompt": ("lists", "best", "the gap"),
+}
+
+
+def words_shown(found: RunRecord) -> str:
+    """All that the page's tabs say of their own accord, curves and axes included."""
+
+    def said(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, tuple | list):
+            for item in value:
+                yield from said(item)
+        elif isinstance(value, Chart):
+            yield from (value.title, value.summary, *value.caption)
+            yield from (trace["name"] for trace in value.figure["data"])
+            yield value.figure["layout"]["yaxis"]["title"]["text"]
+        elif is_dataclass(value):
+            for field in fields(value):
+                yield from said(getattr(value, field.name))
+
+    return " | ".join(said(tabs(found)))
+
+
+@pytest.mark.parametrize("form", KINDS)
+@pytest.mark.parametrize("status", ["finished", "running"])
+def test_a_page_speaks_of_the_kind_of_data(status: str, form: str, tmp_path: Path) -> None:
+    units, better, gap = KINDS[form]
+    example = record(tmp_path)
+    assert example.train_data is not None
+    found = replace(
+        example,
+        train_data=replace(example.train_data, format=form, notes=()),
+        evaluation_data=None,
+        samples=(),
+        method=None,
+        config={},
+        status=status,
+        after=example.after if status == "finished" else None,
+    )
+    shown = words_shown(found).replace(form, "").lower()
+    for word in (units, better, gap if status == "finished" else better):
+        assert word in shown
+    others = {"pair", "chosen", "list", "best", "wanted", "the gap", "distance of their means"}
+    kept = {units[:-1], better, gap.removeprefix("the ") if "distance" in gap else gap}
+    wrong = {word for word in others - kept if re.search(rf"\b{word}s?\b", shown)}
+    assert wrong == set()
+    lines = " ".join(report.summary_lines(found))
+    assert better in lines

@@ -15,7 +15,8 @@ from typing import Any
 import typer
 
 from collimate._checks import BadConfig, nearest
-from collimate.cli._settings import Kind, Setting, settings
+from collimate.cli._settings import Kind, Setting
+from collimate.cli._values import named
 
 PLACES = ("model", "data", "out", "evaluation", "reference", "tokenizer")
 """Keys whose value is a path or a hub name."""
@@ -54,15 +55,16 @@ class Config:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def read_config(path: Path) -> Config:
-    """The config of `train` in a TOML file, every key known and every value of its type.
+def read_config(path: Path | None, kinds: Mapping[str, Setting]) -> Config:
+    """A TOML file of `kinds` and a method, every key known and every value of its type; may be none.
 
     `[method]` holds `name` and the method's parameters; `method = "dpo"` is short for the name
     alone. Errors: BadConfig with the file, the key, what was expected and what came.
     """
+    if path is None:
+        return Config()
     content = _toml(path)
     method, parameters = _method(path, content.pop("method", None))
-    kinds = {**settings(), **keys("text", *PLACES)}
     values = {key: _value(path, key, content[key], kinds, also=["method"]) for key in content}
     return Config(values=values, method=method, parameters=parameters)
 
@@ -70,6 +72,16 @@ def read_config(path: Path) -> Config:
 def read_values(path: Path | None, kinds: Mapping[str, Setting]) -> dict[str, Any]:
     """The values in a TOML file by name, none without a file. Errors: as `read_config`."""
     return {} if path is None else {k: _value(path, k, v, kinds) for k, v in _toml(path).items()}
+
+
+def chosen_method(
+    config: Config, given: Mapping[str, Any], default: str | None = None
+) -> tuple[str | None, dict[str, Any]]:
+    """Name and parameters: the file's, unless the flag --method names another; flags win."""
+    own = config.method or default
+    name = given["method"] or own
+    parameters = dict(config.parameters) if name == own else {}
+    return name, {**parameters, **named(given["param"], given["beta"])}
 
 
 def keys(kind: Kind, *names: str) -> dict[str, Setting]:

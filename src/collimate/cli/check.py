@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from collimate.cli._config import OPTIONS, keys, read_values
+from collimate._checks import BadConfig
+from collimate.cli._config import OPTIONS, PARAMETERS, chosen_method, keys, read_config
 from collimate.cli._output import size, table, write, write_json
 from collimate.cli._settings import flags, settings, signature
 from collimate.jobs.settings import CHECK_SETTINGS
@@ -27,6 +28,13 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
         typer.Option("--model", metavar="DIR", help="only its tokenizer and config are read"),
     ),
     "tokenizer": OPTIONS["tokenizer"],
+    "method": (
+        str,
+        typer.Option(
+            "--method", metavar="NAME", help="read as its run would: preset, or FILE.py:NAME"
+        ),
+    ),
+    **PARAMETERS,
     "json": (bool, typer.Option("--json", help="everything found, as JSON")),
 }
 
@@ -34,12 +42,21 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
 def command(file: str, **given: Any) -> int:
     """What is in a data file: rows, lengths, truncations, duplicates, ties, length bias, bad rows.
 
-    With --model also what training on it would take. Exit code 2 if any row is bad.
+    With --model also what training on it would take; with --method rows are converted and refused as
+    its run would. Exit code 2 if any row is bad.
     """
     own = {**keys("text", "model", "tokenizer"), **keys("flag", "json")}
     kinds = {**own, **settings(*CHECK_SETTINGS)}
-    values = {**read_values(given["config"], kinds), **flags(given, kinds)}
+    config = read_config(given["config"], kinds)
+    values = {**config.values, **flags(given, kinds)}
     json = values.pop("json", False)
+    name, parameters = chosen_method(config, given)
+    if name is not None:
+        from collimate.cli._method import resolve
+
+        values["method"] = resolve(name, parameters)
+    elif parameters:
+        raise BadConfig("--beta and --param are a method's: give --method too")
 
     from collimate.jobs.check import check
 

@@ -9,10 +9,9 @@ from typing import Any
 import typer
 
 from collimate._checks import require_extra
-from collimate.cli._config import OPTIONS, PARAMETERS, PLACES, Config, read_config
+from collimate.cli._config import OPTIONS, PARAMETERS, PLACES, chosen_method, keys, read_config
 from collimate.cli._output import write, write_json
 from collimate.cli._settings import flags, require, settings, signature
-from collimate.cli._values import named
 
 PACKAGES = ("transformers", "tokenizers", "accelerate", "peft", "safetensors", "rich", "psutil")
 REPORT_PACKAGES = ("jinja2", "plotly")
@@ -43,7 +42,7 @@ def command(**given: Any) -> int:
     parameters; flags win. Paths in it start at the current directory. --method with another name
     than the file's leaves the file's parameters out.
     """
-    config = Config() if given["config"] is None else read_config(given["config"])
+    config = read_config(given["config"], {**settings(), **keys("text", *PLACES)})
     values = {**config.values, **flags(given, [*PLACES, *settings()])}
     require("train", values, "model", "data", "out")
     for package in PACKAGES:
@@ -51,10 +50,11 @@ def command(**given: Any) -> int:
     if values.get("report", True):
         for package in REPORT_PACKAGES:
             require_extra(package, "report")
-    name, parameters = _method(config, given)
+    name, parameters = chosen_method(config, given, default="dpo")
 
     from collimate.cli._method import resolve
 
+    assert name is not None  # there is a default
     method = resolve(name, parameters)  # before the seconds that transformers takes
 
     from collimate.jobs.settings import settings_from
@@ -83,13 +83,6 @@ def summary(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             for name, data in record["data"].items()
         },
     }
-
-
-def _method(config: Config, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and parameters: the file's, unless a flag names another method; flags win."""
-    name = given["method"] or config.method or "dpo"
-    parameters = dict(config.parameters) if name == (config.method or "dpo") else {}
-    return name, {**parameters, **named(given["param"], given["beta"])}
 
 
 command.__signature__ = signature(_OPTIONS)  # pyright: ignore[reportFunctionMemberAccess]

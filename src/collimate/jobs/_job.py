@@ -313,7 +313,8 @@ def _other_run(path: Path) -> str:
 
 
 def _plan_line(plan: Plan, loop: LoopSettings) -> str:
-    return f"{plan.examples} pairs, {plan.steps} steps of {plan.batch_size}, learning rate {loop.peak:g}"
+    steps = f"{plan.steps} steps of {plan.batch_size}"
+    return f"{plan.examples} examples, {steps}, learning rate {loop.peak:g}"
 
 
 def _note(line: Mapping[str, Any] | None) -> str | None:

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from collimate._types import Example
+from collimate.axes import Signal
 from collimate.engine.model import causal_model
-from collimate.engine.sizes import run_sizes
+from collimate.engine.sizes import run_sizes, weight_bytes
+from collimate.signals import log_prob
 
 SHARE_OF_LIMIT = 0.5
 """Useful work as a share of the best matrix products, which the engine reaches: 0.46 to 0.62."""
@@ -54,12 +56,16 @@ def predict(
     recompute: bool = False,
     optimizer: str = "adamw",
     quantize: str | None = None,
+    signals: Sequence[Signal] = (log_prob,),
+    keeps_reference: bool = False,
 ) -> Prediction:
     """Time and memory of a run with a reference. `model` may be on the meta device.
 
     A step forward costs 2 operations per token and weight, a step backward twice that; adapters
     save the half of it that goes to frozen weights; activation checkpointing (recompute) costs a
     forward more. The head is paid for answer tokens only. The reference is one pass over the data.
+    signals: that the head computes, and keeps_reference: as a model beside the policy; memory alone
+    counts them.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     body, head = _weights(model)
@@ -86,7 +92,10 @@ def predict(
         recompute=recompute,
         optimizer=optimizer,
         quantize=quantize,
+        signals=signals,
     )
+    if keeps_reference:
+        sizes = {**sizes, "reference": weight_bytes(model)}
     return Prediction(
         parameters=parameters,
         trainable=trainable,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -10,15 +10,20 @@ from typing import Any
 
 from collimate._checks import BadConfig, require_extra
 from collimate._types import Example, Role
+from collimate.axes import Signal
 from collimate.data import (
     CharacterTokenizer,
     Facts,
+    Kind,
     Lengths,
+    Loaded,
     best_score,
     is_wanted,
     load_data,
+    with_mismatched,
 )
 from collimate.jobs.settings import CHECK_SETTINGS, settings_from
+from collimate.signals import log_prob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,8 @@ def check(
     data: Any,
     model: str | Path | None = None,
     tokenizer: Any = None,
+    *,
+    method: Any = None,
     **settings: Any,
 ) -> Checked:
     """Read a data set as `collimate.train` would, and say what is in it; every bad row is found.
@@ -69,9 +76,12 @@ def check(
     vocabulary, and time and memory of a run are predicted. Without one, what can be told without
     tokens: fields, types, texts, equal answers, duplicates, lengths in characters and words.
 
+    With a method, rows are converted and refused as that method's run would, and its loss is computed
+    on them once, their log-probs made up; without one they are read as they are written.
+
     Args: as `collimate.train` takes them; settings: those of `TrainSettings` that are in
     `CHECK_SETTINGS`. Errors: BadData where no row is good or the file cannot be read as a whole;
-    BadModel, BadConfig.
+    BadModel, BadConfig; BadComposition where the method cannot read the rows.
 
     >>> rows = [{"prompt": "2+2? ", "chosen": "4", "rejected": "five, I think"}]
     >>> checked = check(rows)
@@ -79,6 +89,7 @@ def check(
     (True, 3)
     """
     options = replace(settings_from(settings, *CHECK_SETTINGS), on_bad_row="skip")
+    reads = _Reads() if method is None else _reads(method)
     if model is None:
         _require_model(
             max_prompt=options.max_prompt,
@@ -90,11 +101,14 @@ def check(
         loaded = load_data(
             data,
             CharacterTokenizer(),
-            kind=None,
+            kind=reads.kind,
             format=options.format,
             limit=options.limit,
             on_bad_row="skip",
         )
+        if reads.mismatched:
+            loaded = replace(loaded, examples=with_mismatched(loaded.examples))
+        reads.require(loaded)
         return Checked(
             facts=loaded.facts,
             bad_rows=loaded.bad_rows,
@@ -115,7 +129,10 @@ def check(
         require_lora(options)
     tokens = load_tokenizer(tokenizer, model, trust_remote_code=options.trust_remote_code)
     empty = empty_model(model, trust_remote_code=options.trust_remote_code)
-    loaded = load_examples(data, tokens, empty, kind=None, **options.of_data())
+    loaded = load_examples(
+        data, tokens, empty, kind=reads.kind, mismatched=reads.mismatched, **options.of_data()
+    )
+    reads.require(loaded)
     if options.lora_rank is not None:
         empty = add_lora(empty, rank=options.lora_rank)
     prediction = predict(
@@ -127,8 +144,52 @@ def check(
         recompute=options.activation_checkpointing,
         optimizer=options.optimizer,
         quantize=options.quantize,
+        signals=reads.signals,
+        keeps_reference=reads.keeps_reference and options.lora_rank is None,
     )
     return Checked(facts=loaded.facts, bad_rows=loaded.bad_rows, texts=None, prediction=prediction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reads:
+    """What a method makes of rows; by default there is none.
+
+    require: raises where it cannot be computed on them.
+    """
+
+    kind: Kind | None = None
+    mismatched: bool = False
+    signals: Sequence[Signal] = (log_prob,)
+    keeps_reference: bool = False
+    require: Callable[[Loaded], None] = lambda loaded: None
+
+
+def _reads(method: Any) -> _Reads:
+    require_extra("transformers", "train")
+    from collimate.compose import Objective
+    from collimate.engine.noise import without_noise
+    from collimate.engine.objective import keeps_reference, needs_of
+    from collimate.engine.step import signals_of
+    from collimate.jobs._kinds import kind_of
+    from collimate.jobs._requirements import require_computable
+    from collimate.jobs.train import method_of, require_served
+
+    objective = Objective.of(method_of(method))
+    require_served(objective)
+    needs = needs_of(objective)
+
+    def require(loaded: Loaded) -> None:
+        if needs.noise:
+            loaded = replace(loaded, examples=tuple(without_noise(loaded.examples)))
+        require_computable(objective, loaded)
+
+    return _Reads(
+        kind=kind_of(needs),
+        mismatched=needs.mismatched,
+        signals=signals_of(objective),
+        keeps_reference=keeps_reference(objective),
+        require=require,
+    )
 
 
 def _require_model(**given: Any) -> None:

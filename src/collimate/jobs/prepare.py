@@ -14,7 +14,7 @@ from torch import nn
 from collimate._checks import BadConfig
 from collimate.axes import Needs, Signal
 from collimate.compose import Objective
-from collimate.data import Kind, Loaded
+from collimate.data import Loaded
 from collimate.engine.budget import tokens_within
 from collimate.engine.check import LayoutCheck, check_layout
 from collimate.engine.fingerprint import model_fingerprint
@@ -47,6 +47,7 @@ from collimate.engine.step import signals_of
 from collimate.engine.tokenizer import load_tokenizer
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
+from collimate.jobs._kinds import kind_of
 from collimate.jobs._phases import Phases
 from collimate.jobs._requirements import (
     require_computable,
@@ -66,15 +67,6 @@ from collimate.jobs.reference import (
 )
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import require_adamw_8bit
-
-_KINDS: Mapping[str, Kind] = {
-    "pairs": "preference",
-    "tokens": "preference",
-    "batch": "preference",
-    "thumbs": "thumbs",
-    "lists": "lists",
-}
-"""What data are read as, by the view that the method reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -317,7 +309,7 @@ def _load(
             source,
             tokenizer,
             model,
-            kind="triples" if needs.gold else _KINDS[needs.view],
+            kind=kind_of(needs),
             mismatched=needs.mismatched,
             **settings.of_data(),
             advance=bar.advance,

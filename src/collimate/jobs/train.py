@@ -80,8 +80,8 @@ def train(
         require_extra("plotly", "report")
     if options.quantize is not None or options.optimizer == "adamw_8bit":
         require_extra("bitsandbytes", "quantize")
-    objective = Objective.of(_method(method))
-    _require_served(objective)
+    objective = Objective.of(method_of(method))
+    require_served(objective)
     if options.evaluate_every is not None and evaluation is None:
         raise BadConfig("evaluate_every needs held-out data: give evaluation too, or leave it out")
     folder = RunFolder(Path(out))
@@ -142,7 +142,8 @@ def train(
     return run
 
 
-def _method(method: AnyLoss) -> AnyMethod | Objective:
+def method_of(method: AnyLoss) -> AnyMethod | Objective:
+    """The method that `train` was given in one of its ways. Errors: BadConfig for anything else."""
     if isinstance(method, str):
         if method not in methods.__all__:
             raise BadConfig(
@@ -164,7 +165,8 @@ def _reason(error: BaseException) -> str:
     return f"{text}: {error}" if str(error) else text
 
 
-def _require_served(objective: Objective) -> None:
+def require_served(objective: Objective) -> None:
+    """Errors: BadConfig for a method that draws samples, or reads what is not computed here."""
     for part in objective.parts:
         name, needs = part.method.name, part.method.needs
         if part.source.draw != "data":

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from collimate.report._format import plural, signed
 from collimate.report._record import Evaluation, MethodFacts, RunRecord
+from collimate.report._words import PAIRS, Words, words_of
 
 STILL = 0.05  # nats: a change that rounds to 0.0 is called none
 
@@ -25,6 +26,7 @@ class Displacement:
     chosen: float
     rejected: float
     over: str
+    words: Words = PAIRS
 
     @property
     def gap(self) -> float:
@@ -37,9 +39,11 @@ def displacement(record: RunRecord) -> Displacement | None:
 
     Last steps: a tenth of those logged, five at least, because one step's pairs are few.
     """
+    words = words_of(record)
     change = held_out_change(record, record.after) if record.after is not None else None
     if change is not None:
-        return Displacement(chosen=change[0], rejected=change[1], over="held-out pairs")
+        over = f"held-out {words.units}"
+        return Displacement(chosen=change[0], rejected=change[1], over=over, words=words)
     chosen, rejected = drift(record)
     against = ""
     if not record.starts_at_reference:  # the first step is what the others are compared with
@@ -53,7 +57,8 @@ def displacement(record: RunRecord) -> Displacement | None:
     return Displacement(
         chosen=float(chosen[known].mean()),
         rejected=float(rejected[known].mean()),
-        over=f"the training pairs of the last {steps}{against}",
+        over=f"the training {words.units} of the last {steps}{against}",
+        words=words,
     )
 
 
@@ -104,12 +109,13 @@ def sentences(found: Displacement, method: MethodFacts | None = None) -> tuple[s
     both fell, the gap grew by 4.7.
     This is common; the mass went to other answers.
     """
+    words = found.words
     opening = (
-        f"On {found.over}, the chosen answers {_moved(found.chosen, unit=' nats')} on average "
-        f"while the rejected {_moved(found.rejected)}"
+        f"On {found.over}, the {words.better} answers {_moved(found.chosen, unit=' nats')} on "
+        f"average while the {words.worse} {_moved(found.rejected)}"
     )
     chosen, rejected, gap = (_direction(x) for x in (found.chosen, found.rejected, found.gap))
-    change = f"the gap {('shrank', 'did not change', 'grew')[gap + 1]}" + (
+    change = f"{words.gap} {('shrank', 'did not change', 'grew')[gap + 1]}" + (
         f" by {abs(found.gap):.1f}" if gap else ""
     )
     if chosen == 0 and rejected == 0:
@@ -117,7 +123,7 @@ def sentences(found: Displacement, method: MethodFacts | None = None) -> tuple[s
     if gap < 0:
         return (
             f"{opening}: {change}, which is the wrong way.",
-            "Check that chosen and rejected are not swapped, and try a smaller learning rate.",
+            f"Check that {words.mixed_up}, and try a smaller learning rate.",
         )
     if chosen < 0 and rejected < 0:
         usual = (
@@ -144,9 +150,10 @@ def short(found: Displacement) -> str:
     """
     chosen, rejected, gap = (_direction(x) for x in (found.chosen, found.rejected, found.gap))
     both = {(-1, -1): "both fell, ", (1, 1): "both rose, "}.get((chosen, rejected), "")
-    change = ("the gap shrank: wrong way", "the gap did not change", "the gap grew")[gap + 1]
+    words = found.words
+    change = f"{words.gap} {('shrank: wrong way', 'did not change', 'grew')[gap + 1]}"
     return (
-        f"chosen {signed(found.chosen)} nats, rejected {signed(found.rejected)} nats "
+        f"{words.better} {signed(found.chosen)} nats, {words.worse} {signed(found.rejected)} nats "
         f"on {found.over}: {both}{change}"
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 from collimate.report._blocks import Table
 from collimate.report._format import accuracy, count, decimal, plural, signed
 from collimate.report._record import Evaluation, RunRecord
+from collimate.report._words import Words
 
 MOST = 20  # evaluations shown: more circles would hide the curve under them
 
@@ -31,7 +32,7 @@ def spread(moments: Moments) -> Moments:
     return tuple(moments[i] for i in np.linspace(0, len(moments) - 1, MOST).astype(int).tolist())
 
 
-def evaluations_table(moments: Moments) -> Table:
+def evaluations_table(moments: Moments, words: Words) -> Table:
     """Loss, accuracies with intervals and log-ratios at each of the moments shown."""
     shown = spread(moments)
     rows = tuple(
@@ -56,9 +57,9 @@ def evaluations_table(moments: Moments) -> Table:
             "Loss",
             "Reward accuracy",
             "Likelihood accuracy",
-            "Log-ratio, chosen",
-            "Log-ratio, rejected",
-            "Pairs",
+            f"Log-ratio, {words.better}",
+            f"Log-ratio, {words.worse}",
+            words.units.capitalize(),
         ),
         rows=rows,
         note=note,

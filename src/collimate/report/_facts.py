@@ -9,6 +9,7 @@ import numpy as np
 from collimate.report._blocks import Block, Fact, Facts, Prose, Tab, Table
 from collimate.report._format import ABSENT, count, duration, number, plural, share, size
 from collimate.report._record import DataFacts, Lengths, ModelFacts, ReferenceFacts, RunRecord
+from collimate.report._words import Words, words_of
 
 
 def data_tab(record: RunRecord) -> Tab:
@@ -28,11 +29,12 @@ def data_tab(record: RunRecord) -> Tab:
             Facts(title=f"{title} data", rows=_source(facts), half=True) for title, facts in files
         ]
         if record.evaluation_data is None:
-            sentence = "No file of held-out pairs was given to this run."
+            sentence = "No held-out file was given to this run."
             blocks.append(
                 Prose(title="Held-out data", tone="empty", sentences=(sentence,), half=True)
             )
-        blocks += [_counts(files), _lengths(files)]
+        words = words_of(record)
+        blocks += [_counts(files, words), _lengths(files, words)]
     for title, facts in files:
         blocks += _remarks(title, facts)
     return Tab(identity="data", title="Data", blocks=tuple(blocks))
@@ -46,7 +48,7 @@ def _source(facts: DataFacts) -> tuple[Fact, ...]:
     return (*rows, Fact(label="Hash", value=facts.hash)) if facts.hash else tuple(rows)
 
 
-def _counts(files: list[tuple[str, DataFacts]]) -> Table:
+def _counts(files: list[tuple[str, DataFacts]], words: Words) -> Table:
     kinds: list[tuple[str, Callable[[DataFacts], str]]] = [
         ("Rows", lambda f: count(f.rows)),
         ("Rows used", lambda f: count(f.used)),
@@ -54,7 +56,10 @@ def _counts(files: list[tuple[str, DataFacts]]) -> Table:
         ("Prompts truncated", lambda f: count(f.prompts_truncated)),
         ("Answers truncated", lambda f: count(f.answers_truncated)),
         ("Duplicates", lambda f: count(f.duplicates)),
-        ("Chosen answer is the longer one", lambda f: share(f.chosen_longer)),
+        (
+            f"{words.better.capitalize()} answer is the longer one",
+            lambda f: share(f.chosen_longer),
+        ),
         (
             "Prompt and answer tokenise otherwise when joined",
             lambda f: count(f.joint_tokenisation_differs),
@@ -68,11 +73,11 @@ def _counts(files: list[tuple[str, DataFacts]]) -> Table:
     )
 
 
-def _lengths(files: list[tuple[str, DataFacts]]) -> Table:
+def _lengths(files: list[tuple[str, DataFacts]], words: Words) -> Table:
     kinds: list[tuple[str, Callable[[DataFacts], Lengths | None]]] = [
         ("Prompt", lambda f: f.prompt_tokens),
-        ("Chosen answer", lambda f: f.chosen_tokens),
-        ("Rejected answer", lambda f: f.rejected_tokens),
+        (f"{words.better.capitalize()} answer", lambda f: f.chosen_tokens),
+        (f"{words.worse.capitalize()} answer", lambda f: f.rejected_tokens),
     ]
     rows: list[tuple[str, ...]] = []
     for name, pick in kinds:
@@ -229,7 +234,8 @@ def _speed(record: RunRecord) -> tuple[Fact, ...]:
         return ()
     seconds = steps.seconds[timed]
     found = [Fact(label="Step", value=f"{number(float(np.median(seconds)))} s", note="median")]
-    for name, amounts in (("Pairs", steps.pairs[timed]), ("Tokens", steps.tokens[timed])):
+    units = words_of(record).units.capitalize()
+    for name, amounts in ((units, steps.pairs[timed]), ("Tokens", steps.tokens[timed])):
         if np.isfinite(amounts).any():
             rate = float(np.nanmedian(amounts / seconds))
             found.append(

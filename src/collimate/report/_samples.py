@@ -5,6 +5,7 @@ from __future__ import annotations
 from collimate.report._blocks import Block, Prose, Tab, Writing, Writings
 from collimate.report._format import clip, plural
 from collimate.report._record import RunRecord
+from collimate.report._words import words_of
 
 MOST_SAMPLES = 50
 MOST_CHARACTERS = 8000
@@ -18,6 +19,7 @@ def samples_tab(record: RunRecord) -> Tab:
             Prose(tone="empty", sentences=(f"This run has no samples{wait}.",)),
         )
         return Tab(identity="samples", title="Samples", blocks=blocks)
+    better = words_of(record).better.capitalize()
     items = tuple(
         Writing(
             prompt=clip(sample.prompt, MOST_CHARACTERS),
@@ -25,7 +27,7 @@ def samples_tab(record: RunRecord) -> Tab:
                 ("Before training", _answer(sample.before)),
                 ("After training", _answer(sample.after)),
                 *(
-                    (("Chosen in the data", _answer(sample.chosen)),)
+                    ((f"{better} in the data", _answer(sample.chosen)),)
                     if sample.chosen is not None
                     else ()
                 ),

@@ -22,6 +22,7 @@ from collimate.report._format import (
 )
 from collimate.report._record import Evaluation, RunRecord
 from collimate.report._verdict import judged_alone, verdict
+from collimate.report._words import Words, words_of
 
 AXES = (
     ("distribution", "Distribution", "which samples, drawn from whom"),
@@ -52,13 +53,13 @@ def summary_tab(record: RunRecord) -> Tab:
 
 def _tiles(record: RunRecord) -> tuple[Fact, ...]:
     found: list[Fact] = []
-    before, after = record.before, record.after
+    before, after, words = record.before, record.after, words_of(record)
     if after is not None and not judged_alone(after):
         found.append(
             Fact(
                 label="Held-out likelihood accuracy",
                 value=_arrow(before and before.likelihood_accuracy, after.likelihood_accuracy),
-                note=_interval(after, "likelihood"),
+                note=_interval(after, "likelihood", words),
             )
         )
     if after is not None:
@@ -66,21 +67,21 @@ def _tiles(record: RunRecord) -> tuple[Fact, ...]:
             Fact(
                 label="Held-out reward accuracy",
                 value=decimal(after.reward_accuracy, 2),
-                note=_interval(after, "reward"),
+                note=_interval(after, "reward", words),
             )
         )
     moved = displacement(record)
     if moved is not None:
         found.append(
             Fact(
-                label="Chosen answers",
+                label=f"{words.better.capitalize()} answers",
                 value=f"{signed(moved.chosen)} nats",
                 note=f"on {moved.over}",
             )
         )
         found.append(
             Fact(
-                label="Rejected answers",
+                label=f"{words.worse.capitalize()} answers",
                 value=f"{signed(moved.rejected)} nats",
                 note=f"on {moved.over}",
             )
@@ -92,14 +93,14 @@ def _arrow(before: float | None, after: float | None) -> str:
     return decimal(after, 2) if before is None else f"{decimal(before, 2)} → {decimal(after, 2)}"
 
 
-def _interval(evaluation: Evaluation, which: str) -> str:
+def _interval(evaluation: Evaluation, which: str, words: Words) -> str:
     bounds = (
         evaluation.likelihood_accuracy_interval
         if which == "likelihood"
         else evaluation.reward_accuracy_interval
     )
     known = [f"95 % {accuracy(0.0, bounds).partition(' ')[2]}"] if bounds else []
-    return ", ".join([*known, plural(evaluation.rows, "pair")] if evaluation.rows else known)
+    return ", ".join([*known, plural(evaluation.rows, words.unit)] if evaluation.rows else known)
 
 
 def _what(record: RunRecord) -> Facts:

@@ -19,6 +19,7 @@ from collimate.report._evaluations import Moments, evaluation_moments, evaluatio
 from collimate.report._format import count, number, plural
 from collimate.report._record import RunRecord
 from collimate.report._thin import LIMIT, window
+from collimate.report._words import Words, words_of
 
 STEP = "step"
 
@@ -38,7 +39,7 @@ def training_tab(record: RunRecord) -> Tab:
             _rate(record),
         ]
     if moments:
-        blocks.append(evaluations_table(moments))
+        blocks.append(evaluations_table(moments, words_of(record)))
     else:
         blocks.append(
             Prose(
@@ -83,7 +84,7 @@ def _notices(record: RunRecord) -> list[Prose]:
     beyond = int(np.nansum(steps.linear_continuation))
     if beyond:
         found.append(
-            f"{plural(beyond, 'pair')} (counted step by step) lay beyond the range of the "
+            f"{plural(beyond, words_of(record).unit)} (counted step by step) lay beyond the range of the "
             "closed-form margin, which continues linearly there."
         )
     return [Prose(tone="warn", sentences=tuple(found))] if found else []
@@ -105,12 +106,12 @@ def _drawn(record: RunRecord, *, faint: bool = True) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _circles(points: Sequence[object], what: str = "held-out pairs") -> tuple[str, ...]:
-    return (f"Circles: {what}.",) if points else ()
+def _circles(points: Sequence[object], words: Words, more: str = "") -> tuple[str, ...]:
+    return (f"Circles: held-out {words.units}{more}.",) if points else ()
 
 
 def _loss(record: RunRecord, evaluations: Moments) -> Chart:
-    steps = record.training
+    steps, words = record.training, words_of(record)
     traces = draw.curve("training", steps.step, steps.loss, "one")
     points = [(step, figures.loss) for step, figures in evaluations if figures.loss is not None]
     if points:
@@ -119,14 +120,14 @@ def _loss(record: RunRecord, evaluations: Moments) -> Chart:
         identity="chart-loss",
         half=True,
         title="Loss",
-        figure=draw.figure(traces, x=STEP, y="mean loss per pair", legend=False),
+        figure=draw.figure(traces, x=STEP, y=f"mean loss per {words.unit}", legend=False),
         summary=f"Loss over steps: {_ends(steps.loss)}.",
-        caption=(*_drawn(record), *_circles(points)),
+        caption=(*_drawn(record), *_circles(points, words)),
     )
 
 
 def _accuracies(record: RunRecord, evaluations: Moments) -> Chart:
-    steps = record.training
+    steps, words = record.training, words_of(record)
     traces = draw.curve("reward", steps.step, steps.reward_accuracy, "two", faint=False)
     traces += draw.curve("likelihood", steps.step, steps.likelihood_accuracy, "three", faint=False)
     reward = [(s, e.reward_accuracy, e.reward_accuracy_interval) for s, e in evaluations]
@@ -152,21 +153,21 @@ def _accuracies(record: RunRecord, evaluations: Moments) -> Chart:
         identity="chart-accuracy",
         half=True,
         title="Accuracies",
-        figure=draw.figure(traces, x=STEP, y="share of pairs", shapes=[draw.level(0.5)]),
+        figure=draw.figure(traces, x=STEP, y=f"share of {words.units}", shapes=[draw.level(0.5)]),
         summary=f"Reward accuracy over steps: {_ends(steps.reward_accuracy)}; "
         f"likelihood accuracy: {_ends(steps.likelihood_accuracy)}.",
         caption=(
-            "Reward: the gap of log-ratios is positive (ties count half). Likelihood: the chosen "
-            "answer has the larger log-prob. Dotted: chance.",
+            f"Reward: {words.reward}. Likelihood: {words.likelihood}. Dotted: chance.",
             *_drawn(record, faint=False),
-            *_circles([*reward, *likelihood], "held-out pairs, with 95 % intervals"),
+            *_circles([*reward, *likelihood], words, ", with 95 % intervals"),
         ),
     )
 
 
 def _displacement_text(record: RunRecord) -> Prose:
     found = displacement(record)
-    title = "Chosen and rejected answers"
+    words = words_of(record)
+    title = f"{words.better.capitalize()} and {words.worse} answers"
     if found is None:
         said = ("Nothing that this run logged says how these answers moved.",)
         return Prose(title=title, tone="empty", sentences=said)
@@ -175,15 +176,15 @@ def _displacement_text(record: RunRecord) -> Prose:
 
 
 def _displacement_chart(record: RunRecord, evaluations: Moments) -> Chart:
-    steps = record.training
+    steps, words = record.training, words_of(record)
     chosen, rejected = drift(record)
     relative = bool(np.isfinite(chosen).any())
     if not relative:
         chosen, rejected = since_first(steps.log_prob_chosen), since_first(steps.log_prob_rejected)
-    bold = draw.curve("chosen", steps.step, chosen, "chosen")
+    bold = draw.curve(words.better, steps.step, chosen, "chosen")
     lost = np.minimum(draw.smooth(chosen, window(len(chosen))), 0.0)
     shade = draw.line(
-        "chosen answers below their start",
+        f"{words.better} answers below their start",
         steps.step,
         lost,
         "chosen",
@@ -196,36 +197,37 @@ def _displacement_chart(record: RunRecord, evaluations: Moments) -> Chart:
     )
     shade["line"] = {"width": 0, "color": "var(--chosen-pale)"}
     traces = [shade] if np.nanmin(lost, initial=0.0) < 0 else []
-    traces += bold + draw.curve("rejected", steps.step, rejected, "rejected")
+    traces += bold + draw.curve(words.worse, steps.step, rejected, "rejected")
     changes = [(step, held_out_change(record, figures)) for step, figures in evaluations]
     points = [(step, change) for step, change in changes if change is not None]
-    for index, name in enumerate(("chosen", "rejected")):
+    for index, (name, colour) in enumerate(((words.better, "chosen"), (words.worse, "rejected"))):
         if points:
             ends = [change[index] for _, change in points]
-            traces.append(draw.marks(f"{name}, held-out", [s for s, _ in points], ends, name))
-    noise = "steps hold different pairs, so small moves are noise."
+            traces.append(draw.marks(f"{name}, held-out", [s for s, _ in points], ends, colour))
+    noise = f"steps hold different {words.units}, so small moves are noise."
     if not relative:
         meaning = (
-            "Mean log-prob of each step's pairs, less the first step's. There is no reference, "
+            f"Mean log-prob of each step's {words.units}, less the first step's. There is no reference, "
             f"and {noise}"
         )
     elif record.starts_at_reference:
         meaning = (
             "Mean log-ratio of the given answers to the start of training (not a KL). Below the "
-            "dotted line an answer is less probable than at the start; shaded: what the chosen "
-            "lost."
+            "dotted line an answer is less probable than at the start; shaded: what the "
+            f"{words.better} lost."
         )
     else:
         meaning = (
-            "Mean log-ratio of each step's pairs to the reference (not a KL), less the first "
+            f"Mean log-ratio of each step's {words.units} to the reference (not a KL), less the first "
             f"step's. The reference is another model, and {noise}"
         )
     return Chart(
         identity="chart-displacement",
-        title="Log-probability of chosen and rejected answers since the start",
+        title=f"Log-probability of {words.better} and {words.worse} answers since the start",
         figure=draw.figure(traces, x=STEP, y="nats per answer", shapes=[draw.level(0.0)]),
-        summary=f"Change in nats over steps. Chosen: {_ends(chosen)}; rejected: {_ends(rejected)}.",
-        caption=(meaning, *_drawn(record), *_circles(points)),
+        summary=f"Change in nats over steps. {words.better.capitalize()}: {_ends(chosen)}; "
+        f"{words.worse}: {_ends(rejected)}.",
+        caption=(meaning, *_drawn(record), *_circles(points, words)),
     )
 
 

@@ -8,6 +8,7 @@ from collimate.report._alarms import alarms
 from collimate.report._displacement import displacement, sentences, short
 from collimate.report._format import MINUS, accuracy, decimal, duration, plural, share
 from collimate.report._record import Evaluation, Interval, Point, RunRecord
+from collimate.report._words import Words, words_of
 
 
 def verdict(record: RunRecord) -> tuple[str, ...]:
@@ -49,7 +50,7 @@ def summary_lines(record: RunRecord) -> list[str]:
         head.insert(1, record.method.name)
     if record.seconds is not None:
         head.append(duration(record.seconds))
-    before, after = record.before, record.after
+    before, after, words = record.before, record.after, words_of(record)
     if after is not None:
         start = f"{_likelihood(before)} -> " if before is not None else ""
         reward = (
@@ -59,7 +60,7 @@ def summary_lines(record: RunRecord) -> list[str]:
             f"held-out {reward}, {plural(after.rows, 'row')}"
             if judged_alone(after)
             else f"held-out likelihood accuracy {start}{_likelihood(after)}, {reward}, "
-            f"{plural(after.rows, 'pair')}"
+            f"{plural(after.rows, words.unit)}"
         )
     elif before is not None:
         figures = f"held-out likelihood accuracy before training {_likelihood(before)}"
@@ -68,7 +69,9 @@ def summary_lines(record: RunRecord) -> list[str]:
     found = displacement(record)
     lines = [
         f"{', '.join(head)}; {figures}",
-        short(found) if found else "nothing logged says how the chosen and rejected answers moved",
+        short(found)
+        if found
+        else f"nothing logged says how the {words.better} and {words.worse} answers moved",
         *(f"warning: {sentence}" for sentence in alarms(record)),
     ]
     if record.error:
@@ -122,7 +125,7 @@ def _ranking(record: RunRecord) -> tuple[str, ...]:
     if before is None and after is None:
         return (
             "There is no held-out evaluation, so nothing here says how the model does "
-            "on pairs that it was not trained on.",
+            f"on {words_of(record).units} that it was not trained on.",
         )
     if judged_alone(after):
         return ()
@@ -137,7 +140,7 @@ def _ranking(record: RunRecord) -> tuple[str, ...]:
             "there is no evaluation before it to compare with.",
         )
     went = f"Held-out likelihood accuracy went from {_likelihood(before)} to {_likelihood(after)}"
-    return (went + _compared(before, after),)
+    return (went + _compared(before, after, words_of(record)),)
 
 
 def judged_alone(evaluation: Evaluation | None) -> bool:
@@ -149,13 +152,13 @@ def judged_alone(evaluation: Evaluation | None) -> bool:
     )
 
 
-def _compared(before: Evaluation, after: Evaluation) -> str:
+def _compared(before: Evaluation, after: Evaluation, words: Words) -> str:
     old, new = before.likelihood_accuracy_interval, after.likelihood_accuracy_interval
     if old is None or new is None:
         return "."
     if old[0] <= new[1] and new[0] <= old[1]:
-        pairs = f"{plural(after.rows, 'pair')}" if after.rows else "pairs"
-        return f"; the two 95 % intervals overlap, so these {pairs} alone do not settle it."
+        units = plural(after.rows, words.unit) if after.rows else words.units
+        return f"; the two 95 % intervals overlap, so these {units} alone do not settle it."
     better = new[0] > old[1]
     return (
         f"; the two 95 % intervals do not overlap: {'a clear gain' if better else 'a clear loss'}."
