@@ -12,7 +12,5 @@ def test_arrays_that_do_not_belong_together_are_refused(lengths):
 
 
 def test_a_word_that_is_not_known_is_refused_with_the_nearest():
-    with pytest.raises(
-        BadConfig, match="'average', 'random', got 'randm'; did you mean 'random'"
-    ):
+    with pytest.raises(BadConfig, match="'average', 'random', got 'randm'; did you mean 'random'"):
         one_of("ties", "randm", ("average", "random"))
