@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,32 @@ from transformers import PreTrainedModel
 from collimate._checks import BadModel
 from collimate.axes import Signal
 from collimate.engine import attention
-from collimate.engine.attention import SharedRow, shared_attention_in
+from collimate.engine.attention import Row, SharedRow, shared_attention_in
+from collimate.engine.flex import FlexRow
 from collimate.engine.head import OtherModel, Readout, head_signals
 from collimate.engine.packing import Packed
 from collimate.engine.recompute import Context, recomputed_layers
 from collimate.signals import log_prob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """Which of the kernels for GPUs are used; none is the path that runs everywhere.
+
+    attention: FlexAttention over a whole row (`flex`). head: Triton (`triton_head`).
+    """
+
+    attention: bool = False
+    head: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What they add to the layout's name in fingerprints: other kernels round differently.
+
+        >>> Kernels(attention=True).suffix
+        '+flex'
+        """
+        return "+flex" * self.attention + "+triton" * self.head
 
 
 class LogProbModel(nn.Module):
@@ -28,7 +50,8 @@ class LogProbModel(nn.Module):
 
     model: a transformers model, or a peft model around one. shared: whether answers share their
     prompt in one row (checked by `engine.check`), or every prompt + answer is a padded row.
-    recompute: activation checkpointing, which changes memory and time and no number.
+    recompute: activation checkpointing, which changes memory and time and no number. kernels: those
+    for GPUs that stand in for the paths which run everywhere (chosen by `engine.kernels`).
 
     Errors: BadModel for a model without a separate backbone and output head.
     """
@@ -40,11 +63,13 @@ class LogProbModel(nn.Module):
         shared: bool,
         together: int | None = None,
         recompute: bool = False,
+        kernels: Kernels = Kernels(),
     ) -> None:
         super().__init__()
         self.model = model
         self.shared = shared
         self.recompute = recompute
+        self.kernels = kernels
         self.together = attention.TOGETHER if together is None else together
         causal = causal_model(model)
         backbone: Any = causal.base_model
@@ -67,7 +92,14 @@ class LogProbModel(nn.Module):
         """
         selected = self._selected(packed)
         with torch.autocast(selected.device.type, enabled=False):
-            return head_signals(selected, packed.target, self.readout(), signals, other)
+            return self._head()(selected, packed.target, self.readout(), signals, other)
+
+    def _head(self) -> Callable[..., tuple[Float[Tensor, " token"], ...]]:
+        if not self.kernels.head:
+            return head_signals
+        from collimate.engine.triton_head import fused_signals  # Triton, where it is asked for
+
+        return fused_signals
 
     def said(self, packed: Packed) -> OtherModel:
         """What it says at the answer tokens, for another model's signals; without gradient."""
@@ -106,6 +138,12 @@ class LogProbModel(nn.Module):
             else:
                 parameter.grad = None
 
+    def _row(self, packed: Packed) -> Row:
+        assert packed.spans is not None
+        if self.kernels.attention and not self.model.training:  # flex has no dropout
+            return FlexRow(packed.spans, packed.positions[0])
+        return SharedRow(packed.spans, packed.ids.device, self.together)
+
     def _hidden(self, causal: PreTrainedModel, packed: Packed) -> Float[Tensor, "row width dim"]:
         backbone: Any = causal.base_model
         arguments: dict[str, Any] = {"use_cache": False}
@@ -121,7 +159,7 @@ class LogProbModel(nn.Module):
             context: Context = nullcontext
         else:
             arguments["position_ids"] = packed.positions
-            arguments["collimate_row"] = SharedRow(packed.spans, packed.ids.device, self.together)
+            arguments["collimate_row"] = self._row(packed)
             context = partial(shared_attention_in, backbone.config)
         recompute = self.recompute and torch.is_grad_enabled()
         with context(), recomputed_layers(backbone, context) if recompute else nullcontext():
