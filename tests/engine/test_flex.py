@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -21,11 +19,10 @@ from tests.engine.tiny import WINDOW, difference, example, gradients, model_of
 
 
 @pytest.fixture(autouse=True)
-def _eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a compiler, and backward too: torch refuses a CPU that, though it has the code."""
     monkeypatch.setattr(flex_module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
     monkeypatch.setattr(flex_module, "_validate_device", lambda *_: None)
-    yield
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +104,7 @@ def tiny_rows() -> list[Example]:
 
 
 def test_blocks_that_nobody_sees_are_skipped() -> None:
-    """Two examples of 256 tokens: six of the sixteen blocks, the others are another example's or later."""
+    """Two examples of 256 tokens: six of the sixteen blocks."""
     generator = np.random.default_rng(0)
     packed = pack_shared([example(generator, 100, 156), example(generator, 200, 56)])
     assert packed.spans is not None

@@ -124,7 +124,10 @@ def test_ratios_of_a_thousand_nats_either_way_are_exact() -> None:
     weight = torch.zeros(20, 1, device=DEVICE)
     weight[3] = 1.0
     target = torch.tensor([3, 5], device=DEVICE)
-    for logit, exact in ((1000.0, [0.0, -1000.0]), (-1000.0, [-1000.0 - 2.944438979, -2.944438979])):
+    for logit, exact in (
+        (1000.0, [0.0, -1000.0]),
+        (-1000.0, [-1000.0 - 2.944438979, -2.944438979]),
+    ):
         hidden = torch.full((2, 1), logit, device=DEVICE)
         (values,) = triton_head.fused_signals(hidden, target, Readout(weight), (log_prob,))
         assert (values.cpu() - torch.tensor(exact)).abs().max() <= 6.2e-5  # the last digit of 1000
@@ -177,7 +180,9 @@ def test_a_wrong_kernel_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = computed(head_signals, given)
     sound = triton_head.log_probs
     monkeypatch.setattr(
-        triton_head, "log_probs", lambda p, t, r: (lambda v, m, s: (v, m, s + 1e-3))(*sound(p, t, r))
+        triton_head,
+        "log_probs",
+        lambda p, t, r: (lambda v, m, s: (v, m, s + 1e-3))(*sound(p, t, r)),
     )
     with pytest.raises(AssertionError):
         assert_equal(

@@ -271,6 +271,7 @@ def add_product(weight: Tensor, slope: Tensor, hidden: Tensor) -> None:
 
 
 def gradient_of(parameter: Tensor) -> Tensor:
+    """Its `.grad`, to be added to in place: zeros where there was none."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from statistics import median
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from collimate._checks import BadRun
 from collimate._types import Answer, Example
 from collimate.engine.check import (
     Measured,
@@ -89,26 +91,92 @@ def choose_kernels(
     autocast: Callable[[], AbstractContextManager[object]],
     gradients: Probed = "all",
     processes: Processes = ALONE,
-) -> tuple[Kernels, Mapping[Name, Trial]]:
-    """Try each kernel on a CUDA device; what is used and what was found. Elsewhere: none, nothing.
+) -> Mapping[Name, Trial]:
+    """Try each kernel on a CUDA device, and say what was found. Elsewhere there is nothing to try.
 
     longest: tokens of the longest example of the data. tokens: of a micro-batch. autocast: the
     precision that the run computes in. gradients: as `check.check_layout` takes them. Every process
     uses what all of them found good.
     """
     if causal_model(engine.model).device.type != "cuda":
-        return Kernels(), {}
-    found: dict[Name, Trial] = {}
+        return {}
     with autocast():
-        if engine.shared:
-            found["attention"] = try_attention(
-                engine, longest=longest, tokens=tokens, gradients=gradients
-            )
-        found["head"] = try_head(engine)
+        return try_kernels(
+            engine, longest=longest, tokens=tokens, gradients=gradients, processes=processes
+        )
+
+
+def try_kernels(
+    engine: LogProbModel,
+    *,
+    longest: int,
+    tokens: int,
+    gradients: Probed = "all",
+    processes: Processes = ALONE,
+    timer: Timer | None = None,
+) -> Mapping[Name, Trial]:
+    """As `choose_kernels`, on any device, in the precision that is in force. timer: `median_seconds`."""
+    found: dict[Name, Trial] = {}
+    if engine.shared:
+        found["attention"] = try_attention(
+            engine, longest=longest, tokens=tokens, gradients=gradients, timer=timer
+        )
+    found["head"] = try_head(engine, timer=timer)
     for name, trial in found.items():
         if processes.any(not trial.used) and trial.used:
             found[name] = replace(trial, used=False, reason="another process found it unfit")
-    return Kernels(**{name: trial.used for name, trial in found.items()}), found
+    return found
+
+
+def kernels_of(trials: Mapping[Name, Trial]) -> Kernels:
+    """Those whose trial found them fit.
+
+    >>> kernels_of({"head": Trial(used=True, reason="equal and faster")})
+    Kernels(attention=False, head=True)
+    """
+    return Kernels(**{name: trial.used for name, trial in trials.items()})
+
+
+def kernels_on(device: torch.device) -> list[Kernels]:
+    """Every choice that a trial on this device could end in.
+
+    >>> kernels_on(torch.device("cpu"))
+    [Kernels(attention=False, head=False)]
+    """
+    some = (False, True) if device.type == "cuda" else (False,)
+    return [Kernels(attention=a, head=h) for a, h in product(some, some)]
+
+
+def sentence(name: Name, trial: Trial) -> str:
+    """What a person is told of a trial.
+
+    >>> sentence("head", Trial(used=True, reason="equal and faster", seconds=2e-3, seconds_before=3e-3))
+    'Triton for the head is used: equal and faster (2 ms against 3)'
+    """
+    kernel = {"attention": "FlexAttention", "head": "Triton for the head"}[name]
+    times = ""
+    if trial.seconds is not None and trial.seconds_before is not None:
+        times = f" ({1e3 * trial.seconds:.3g} ms against {1e3 * trial.seconds_before:.3g})"
+    return f"{kernel} is {'' if trial.used else 'not '}used: {trial.reason}{times}"
+
+
+def trials_from(record: object) -> Mapping[Name, Trial]:
+    """The trials of a run that goes on, by its record (None in runs older than kernels).
+
+    Errors: BadRun where the record was damaged.
+    """
+    if record is None:
+        return {}
+    try:
+        assert isinstance(record, Mapping)
+        found = {name: Trial(**fields) for name, fields in record.items()}
+        assert found.keys() <= {"attention", "head"}
+        assert all(isinstance(trial.used, bool) for trial in found.values())
+    except (AssertionError, TypeError) as error:
+        raise BadRun(
+            "run.json: field 'kernels' was damaged: restore the file, or start a new run"
+        ) from error
+    return found
 
 
 def try_attention(
@@ -219,9 +287,8 @@ def _tried(
     timer: Timer | None,
     device: torch.device,
 ) -> Trial:
-    expected = before()
     try:
-        found = kernel()
+        expected, found = before(), kernel()
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the other path serves
         first = str(error).strip().partition("\n")[0][:200]
         return Trial(used=False, reason=f"does not run here ({type(error).__name__}: {first})")

@@ -11,6 +11,7 @@ Imports Triton; whoever imports this module has asked `kernels` first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, no_type_check
 
@@ -127,7 +128,7 @@ def log_probs(
     the rest stay apart: in their sum a logit of 1000 would leave the rest four digits.
     """
     rows, vocabulary = product.shape
-    blocks = triton.cdiv(vocabulary, BLOCK)
+    blocks = math.ceil(vocabulary / BLOCK)
     top, total = product.new_empty((2, rows, blocks), dtype=torch.float32)
     chosen = product.new_empty(rows, dtype=torch.float32)
     _sums[rows, blocks](
@@ -149,7 +150,7 @@ def slope_(
     norm: the second and third value of `log_probs` of the same product.
     """
     rows, vocabulary = product.shape
-    blocks = triton.cdiv(vocabulary, BLOCK)
+    blocks = math.ceil(vocabulary / BLOCK)
     _slope[rows, blocks](product, target, *norm, vocabulary, **_shape_of(readout, product))
     return product
 

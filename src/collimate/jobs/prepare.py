@@ -21,6 +21,7 @@ from collimate.data import Kind, Loaded
 from collimate.engine.budget import tokens_within
 from collimate.engine.check import LayoutCheck, check_layout
 from collimate.engine.fingerprint import model_fingerprint
+from collimate.engine.kernels import Name, Trial, choose_kernels, kernels_of, sentence
 from collimate.engine.load import (
     AnyModel,
     Tokenizer,
@@ -87,6 +88,7 @@ class Prepared:
     train: Loaded
     evaluation: Loaded | None
     check: LayoutCheck
+    trials: Mapping[Name, Trial]  # of the kernels for GPUs, on one
     fingerprint: str
     reference: Reference | None
     frozen: LogProbModel | None  # the reference as a model, where its logits are compared with
@@ -106,13 +108,14 @@ def prepare(
     settings: TrainSettings,
     folder: Path,
     budget: int | None,
+    trials: Mapping[Name, Trial] | None,
     console: Console,
     phases: Phases,
 ) -> Prepared:
     """Load and check in the order that fails cheapest first.
 
-    budget: tokens per micro-batch of the run that goes on, None for a new one. Errors: any
-    `CollimateError`.
+    budget: tokens per micro-batch of the run that goes on, None for a new one. trials: of kernels,
+    likewise. Errors: any `CollimateError`.
     """
     if settings.dropout and couples_batch(objective):
         raise BadConfig(
@@ -198,15 +201,31 @@ def prepare(
         console.say(
             f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})"
         )
-        fingerprint = model_fingerprint(policy, layout=check.layout, precision=settings.precision)
-    engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+        engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+        if trials is None:
+            trials = choose_kernels(
+                engine,
+                longest=longest,
+                tokens=settings.tokens_per_micro_batch,
+                autocast=runtime.autocast,
+                gradients="all" if settings.lora_rank is None else "vectors",
+                processes=runtime.processes,
+            )
+        for name, trial in trials.items():
+            console.say(sentence(name, trial))
+        kernels = engine.kernels = kernels_of(trials)
+        fingerprint = model_fingerprint(
+            policy, layout=check.layout + kernels.suffix, precision=settings.precision
+        )
     if budget is None:
         budget = settings.tokens_per_micro_batch
         if settings.memory_budget is not None:
             with _as_trained(policy, settings) as trained:
                 budget = tokens_within(
                     settings.memory_budget,
-                    LogProbModel(trained, shared=check.shared, recompute=recompute),
+                    LogProbModel(
+                        trained, shared=check.shared, recompute=recompute, kernels=kernels
+                    ),
                     loaded.examples,
                     sizes,
                     autocast=runtime.autocast,
@@ -246,7 +265,7 @@ def prepare(
     if settings.lora_rank is not None:
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
-        engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+        engine = LogProbModel(policy, shared=check.shared, recompute=recompute, kernels=kernels)
     if not any(p.requires_grad for p in policy.parameters()):
         raise BadConfig("no parameter of the model is trainable: unfreeze some, or give lora_rank")
     processes = runtime.processes
@@ -262,6 +281,7 @@ def prepare(
         train=loaded,
         evaluation=held_out,
         check=check,
+        trials=trials,
         fingerprint=fingerprint,
         reference=column,
         frozen=frozen,
