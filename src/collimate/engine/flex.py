@@ -1,7 +1,8 @@
 """Attention over a whole row in one call of FlexAttention, for GPUs.
 
-In pieces (`attention`) it is a call for each prompt and answer. The same row, the same visibility, written once as a function of two positions; torch skips blocks
-in which no pair is visible. On a GPU the call is compiled; elsewhere torch computes all scores.
+In pieces (`attention`) it is a call for each prompt and answer. The same row, the same visibility,
+written once as a function of two positions; torch skips blocks in which no pair is visible. On a
+GPU the call is compiled; elsewhere torch computes all scores.
 """
 
 from __future__ import annotations
