@@ -49,7 +49,7 @@ def test_log_probs_and_gradients_equal_the_pieces(name: str, rows: list[Example]
     expected, slopes = computed(name, rows, Kernels())
     got, found = computed(name, rows, Kernels(attention=True))
     assert expected.std() > 0.4, "log-probs must be far from uniform for this to test anything"
-    assert (got - expected).abs().max() <= 1e-4
+    assert (got - expected).abs().max() <= 1e-5
     assert difference(found, slopes) <= 1e-5
 
 
