@@ -19,11 +19,8 @@ from collimate._checks import BadRun
 from collimate.engine import flex, head, kernels
 from collimate.engine.kernels import (
     Timer,
-    Trial,
     choose_kernels,
-    kernels_of,
     median_seconds,
-    trials_from,
     try_attention,
     try_head,
     try_kernels,
@@ -31,6 +28,7 @@ from collimate.engine.kernels import (
 from collimate.engine.model import Kernels, LogProbModel
 from collimate.engine.packing import pack_shared
 from collimate.engine.runtime import Runtime
+from collimate.engine.trial import Trial, kernels_of, trials_from
 from tests.engine.tiny import difference, gradients, model_of, pairs
 
 triton_head = pytest.importorskip(

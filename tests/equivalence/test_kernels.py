@@ -9,7 +9,8 @@ import pytest
 from torch.nn.attention import flex_attention as flex_module
 
 from collimate.engine import head, kernels
-from collimate.engine.kernels import Name, Trial, try_kernels
+from collimate.engine.kernels import try_kernels
+from collimate.engine.trial import Name, Trial
 from collimate.jobs import prepare
 from tests.equivalence.runs import metrics_of, record_of, text_pairs, train
 from tests.equivalence.test_resume import interrupted_at

@@ -11,16 +11,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
-from itertools import product
+from dataclasses import replace
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from collimate._checks import BadRun
 from collimate._types import Answer, Example
 from collimate.engine.check import (
     Measured,
@@ -36,40 +34,13 @@ from collimate.engine.model import Kernels, LogProbModel, causal_model, vocabula
 from collimate.engine.packing import pack_shared
 from collimate.engine.processes import ALONE, Processes
 from collimate.engine.quantize import compute_dtype
+from collimate.engine.trial import Name, Trial
 from collimate.signals import log_prob
 
-Name = Literal["attention", "head"]
 Timer = Callable[[Callable[[], object], torch.device], float]
 
 _REPEATS = 5
 _ROW, _EXAMPLE = 4096, 1024  # tokens of the timed row, and of the longest example in it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """What the trial of one kernel found.
-
-    used: whether it is used, for the reason given. log_prob: largest difference of a token's
-    log-prob to the path that it would replace (nats); gradient: of a gradient entry, relative to
-    the largest, None where none was computed; each with what it is held to. seconds:
-    median time of a pass with the kernel; seconds_before: without. None where it did not run.
-    """
-
-    used: bool
-    reason: str
-    log_prob: float | None = None
-    gradient: float | None = None
-    tolerance: float | None = None
-    gradient_tolerance: float | None = None
-    seconds: float | None = None
-    seconds_before: float | None = None
-
-    def to_json(self) -> Mapping[str, object]:
-        """For the run record; what is not finite is null, as JSON has no infinity."""
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
 
 
 @contextmanager
@@ -125,57 +96,6 @@ def try_kernels(
     for name, trial in found.items():
         if processes.any(not trial.used) and trial.used:
             found[name] = replace(trial, used=False, reason="another process found it unfit")
-    return found
-
-
-def kernels_of(trials: Mapping[Name, Trial]) -> Kernels:
-    """Those whose trial found them fit.
-
-    >>> kernels_of({"head": Trial(used=True, reason="equal and faster")})
-    Kernels(attention=False, head=True)
-    """
-    return Kernels(**{name: trial.used for name, trial in trials.items()})
-
-
-def kernels_on(device: torch.device) -> list[Kernels]:
-    """Every choice that a trial on this device could end in.
-
-    >>> kernels_on(torch.device("cpu"))
-    [Kernels(attention=False, head=False)]
-    """
-    some = (False, True) if device.type == "cuda" else (False,)
-    return [Kernels(attention=a, head=h) for a, h in product(some, some)]
-
-
-def sentence(name: Name, trial: Trial) -> str:
-    """What a person is told of a trial.
-
-    >>> sentence("head", Trial(used=True, reason="equal and faster", seconds=2e-3, seconds_before=3e-3))
-    'Triton for the head is used: equal and faster (2 ms against 3)'
-    """
-    kernel = {"attention": "FlexAttention", "head": "Triton for the head"}[name]
-    times = ""
-    if trial.seconds is not None and trial.seconds_before is not None:
-        times = f" ({1e3 * trial.seconds:.3g} ms against {1e3 * trial.seconds_before:.3g})"
-    return f"{kernel} is {'' if trial.used else 'not '}used: {trial.reason}{times}"
-
-
-def trials_from(record: object) -> Mapping[Name, Trial]:
-    """The trials of a run that goes on, by its record (None in runs older than kernels).
-
-    Errors: BadRun where the record was damaged.
-    """
-    if record is None:
-        return {}
-    try:
-        assert isinstance(record, Mapping)
-        found = {name: Trial(**fields) for name, fields in record.items()}
-        assert found.keys() <= {"attention", "head"}
-        assert all(isinstance(trial.used, bool) for trial in found.values())
-    except (AssertionError, TypeError) as error:
-        raise BadRun(
-            "run.json: field 'kernels' was damaged: restore the file, or start a new run"
-        ) from error
     return found
 
 

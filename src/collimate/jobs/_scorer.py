@@ -15,13 +15,14 @@ from collimate.engine.block import examples_of
 from collimate.engine.check import LAYOUTS, check_layout, require_readable
 from collimate.engine.evaluate import Row, log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
-from collimate.engine.kernels import choose_kernels, kernels_of
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import load_model, quiet
 from collimate.engine.model import Kernels, LogProbModel
 from collimate.engine.packing import token_weights
 from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.engine.store import segment_bytes
+from collimate.engine.trial import kernels_of
 from collimate.jobs.reference import Frozen, description_of
 from collimate.jobs.score import ScoredRow, line, names_of
 from collimate.jobs.settings import TrainSettings

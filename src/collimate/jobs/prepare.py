@@ -21,7 +21,7 @@ from collimate.data import Kind, Loaded
 from collimate.engine.budget import tokens_within
 from collimate.engine.check import LayoutCheck, check_layout
 from collimate.engine.fingerprint import model_fingerprint
-from collimate.engine.kernels import Name, Trial, choose_kernels, kernels_of, sentence
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import (
     AnyModel,
     Tokenizer,
@@ -50,6 +50,7 @@ from collimate.engine.shape import outline
 from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import stand_in
+from collimate.engine.trial import Name, Trial, kernels_of, sentence
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._phases import Phases

@@ -23,13 +23,14 @@ from collimate.engine.fingerprint import (
     sequence_key,
     weights_hash,
 )
-from collimate.engine.kernels import choose_kernels, kernels_of, kernels_on
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of, other_tokens
 from collimate.engine.model import Kernels, LogProbModel, causal_model
 from collimate.engine.quantize import Quantization
 from collimate.engine.runtime import Runtime
 from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore
+from collimate.engine.trial import kernels_of, kernels_on
 from collimate.jobs._console import Console
 from collimate.jobs.settings import TrainSettings
 

@@ -17,7 +17,7 @@ from collimate._types import Example
 from collimate.engine.check import check_layout, require_readable
 from collimate.engine.evaluate import Rows, log_probs, stored_log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
-from collimate.engine.kernels import choose_kernels, kernels_of
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import (
     AnyModel,
     Tokenizer,
@@ -32,6 +32,7 @@ from collimate.engine.processes import explaining_lost_process
 from collimate.engine.quantize import Quantization
 from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
+from collimate.engine.trial import kernels_of
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs.reference import Frozen, store_for

@@ -20,11 +20,11 @@ from collimate._checks import (
 from collimate._types import PairLogProbs
 from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Objective
-from collimate.engine.kernels import trials_from
 from collimate.engine.load import AnyModel, Tokenizer, quiet
 from collimate.engine.processes import explaining_lost_process
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.runtime import explaining_memory, seeded
+from collimate.engine.trial import trials_from
 from collimate.jobs._console import Console
 from collimate.jobs._job import Job
 from collimate.jobs._phases import Phases
