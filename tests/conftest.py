@@ -33,6 +33,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 NO_SKIPS = os.environ.get("COLLIMATE_NO_SKIPS") == "1"
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # kernels for GPUs run as Python, statement by statement
 hypothesis.settings.register_profile("local", deadline=None)  # torch's first call takes longer
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -267,7 +267,7 @@ def test_too_little_memory_is_no_reason_for_another_layout(monkeypatch: pytest.M
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(check, "pack_shared", full)
-    monkeypatch.setattr(check, "_probe", lambda *_: tuple(pairs(2)))
+    monkeypatch.setattr(check, "probe_examples", lambda *_: tuple(pairs(2)))
     with pytest.raises(torch.OutOfMemoryError):
         check_layout(model_of("llama"), longest=40)
 

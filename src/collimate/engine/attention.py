@@ -1,8 +1,9 @@
 """Attention over rows in which answers share their prompt.
 
 Registered with transformers under `SHARED`; the model's layers call it with their own queries, keys
-and values, so that rotary embeddings, norms and projections stay the model's. Long examples are
-attended one by one, over visible positions only; no mask as wide as the row is ever made.
+and values, so that rotary embeddings, norms and projections stay the model's. Here a row is attended
+piece by piece, long examples one by one, over visible positions only; no mask as wide as the row is
+ever made. `flex` has the other way, for GPUs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,6 +24,29 @@ from collimate.engine.packing import Span
 SHARED = "collimate_shared"
 TOGETHER = 64
 """Tokens up to which short examples are attended together under one mask: fewer, larger kernels."""
+
+
+@runtime_checkable
+class Row(Protocol):
+    """A row of examples whose answers share their prompts, and a way to attend over it."""
+
+    def attend(
+        self,
+        query: Float[Tensor, "1 head width dim"],
+        key: Float[Tensor, "1 key_head width dim"],
+        value: Float[Tensor, "1 key_head width value_dim"],
+        *,
+        scaling: float | None,
+        dropout: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Float[Tensor, "1 head width value_dim"]:
+        """Causal attention of each answer over its prompt and itself.
+
+        scaling: of the scores, None for one over the root of `dim`. window: how many positions a
+        query sees, itself counted. softcap s: scores become s·tanh(score / s).
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,6 +87,36 @@ class SharedRow:
                 )
             self._blocks[window, dtype] = blocks
         return self._blocks[window, dtype]
+
+    def attend(
+        self,
+        query: Float[Tensor, "1 head width dim"],
+        key: Float[Tensor, "1 key_head width dim"],
+        value: Float[Tensor, "1 key_head width value_dim"],
+        *,
+        scaling: float | None,
+        dropout: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Float[Tensor, "1 head width value_dim"]:
+        """Attention piece by piece; see `Row`."""
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:
+            key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        queries, keys, values = (x.split(self.lengths, dim=2) for x in (query, key, value))
+        outputs = [
+            _attend(
+                piece,
+                _join(keys, block.keys),
+                _join(values, block.keys),
+                block.bias,
+                scaling=scaling,
+                dropout=dropout,
+                softcap=softcap,
+            )
+            for piece, block in zip(queries, self.blocks(window, query.dtype), strict=True)
+        ]
+        return torch.cat(outputs, dim=2)
 
     def _cut(
         self, group: Sequence[Span], at: int, window: int | None
@@ -116,7 +170,7 @@ def shared_attention(
     value: Float[Tensor, "1 key_head width value_dim"],
     attention_mask: None,
     *,
-    collimate_row: SharedRow,
+    collimate_row: Row,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -127,25 +181,16 @@ def shared_attention(
 
     Window and soft-cap act on distances in the sequence that the answer would be on its own.
     """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    queries, keys, values = (x.split(collimate_row.lengths, dim=2) for x in (query, key, value))
-    outputs = [
-        _attend(
-            piece,
-            _join(keys, block.keys),
-            _join(values, block.keys),
-            block.bias,
-            scaling=scaling,
-            dropout=dropout,
-            softcap=softcap,
-        )
-        for piece, block in zip(
-            queries, collimate_row.blocks(sliding_window, query.dtype), strict=True
-        )
-    ]
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+    output = collimate_row.attend(
+        query,
+        key,
+        value,
+        scaling=scaling,
+        dropout=dropout,
+        window=sliding_window,
+        softcap=softcap,
+    )
+    return output.transpose(1, 2).contiguous(), None
 
 
 def _attend(

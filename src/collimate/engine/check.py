@@ -51,7 +51,7 @@ class LayoutCheck:
     @property
     def gradient_tolerance(self) -> float:
         """What a gradient is held to."""
-        return _of_gradients(self.tolerance)
+        return gradient_tolerance(self.tolerance)
 
     @property
     def layout(self) -> str:
@@ -86,12 +86,12 @@ def check_layout(
     parameters another gradient.
     """
     causal = causal_model(model)
-    probe = _probe(model, longest)
+    probe = probe_examples(model, longest)
     tolerance = 1e-4 if compute_dtype(model) in (torch.float32, torch.float64) else 0.1
-    probed = _probed(model, gradients)
+    probed = probed_parameters(model, gradients)
     expected = _measure_model(model, probe, probed)
     try:
-        found = _measure_engine(
+        found = measure_engine(
             LogProbModel(model, shared=True, together=_TOGETHER), pack_shared(probe), probed
         )
     except (
@@ -108,7 +108,7 @@ def check_layout(
         log_prob, gradient = math.inf, math.inf if probed else None
         reason = f"the architecture does not take rows with shared prompts ({type(error).__name__})"
     else:
-        log_prob, gradient = _differences(found, expected)
+        log_prob, gradient = differences(found, expected)
         reason = "shared prompts change this model's numbers in another process"
         if log_prob > tolerance or math.isnan(log_prob):
             reason = f"shared prompts change this model's log-probs by {log_prob:.2g} nats"
@@ -123,20 +123,21 @@ def check_layout(
             gradient=gradient,
             tolerance=tolerance,
         )
-    plain = _measure_engine(LogProbModel(model, shared=False), pack_plain(probe), probed)
-    _require_sound(causal, *_differences(plain, expected), tolerance)
+    plain = measure_engine(LogProbModel(model, shared=False), pack_plain(probe), probed)
+    _require_sound(causal, *differences(plain, expected), tolerance)
     return LayoutCheck(
         shared=False, reason=reason, log_prob=log_prob, gradient=gradient, tolerance=tolerance
     )
 
 
-def _of_gradients(tolerance: float) -> float:
+def gradient_tolerance(tolerance: float) -> float:
+    """What a gradient is held to where log-probs are held to `tolerance` (nats)."""
     return 10 * tolerance
 
 
 def _agrees(gradient: float | None, tolerance: float) -> bool:
     """Whether it was not computed, or differs by no more than that of log-probs allows; NaN differs."""
-    return gradient is None or gradient <= _of_gradients(tolerance)
+    return gradient is None or gradient <= gradient_tolerance(tolerance)
 
 
 def _require_sound(
@@ -163,7 +164,8 @@ Measured = tuple[Float[Tensor, " token"], Mapping[str, Tensor]]
 _TOGETHER = 12  # tokens attended together in the probe, which thus shows both ways in few
 
 
-def _probe(model: nn.Module, longest: int) -> tuple[Example, ...]:
+def probe_examples(model: nn.Module, longest: int) -> tuple[Example, ...]:
+    """Made-up examples: one longer than any attention window, but no longer than `longest`."""
     window = getattr(causal_model(model).config.get_text_config(), "sliding_window", None) or 0
     vocabulary = vocabulary_of(model)
     length = max(8, min(window + 8, longest - 8))
@@ -203,9 +205,10 @@ def _logits(
     return model(**given).logits[:, columns]
 
 
-def _measure_engine(
+def measure_engine(
     engine: LogProbModel, packed: Packed, probed: Sequence[nn.Parameter]
 ) -> Measured:
+    """Log-probs by the engine in one forward pass; sampled gradients of `probed`, if there are any."""
     with _probing(engine.model, probed):
         (values,) = engine(packed.to(causal_model(engine.model).device))
         return values.detach(), _slopes(engine.model, values)
@@ -233,7 +236,7 @@ def _probing(model: nn.Module, probed: Sequence[nn.Parameter]) -> Iterator[None]
             parameter.grad = gradient
 
 
-def _probed(model: nn.Module, gradients: Probed) -> list[nn.Parameter]:
+def probed_parameters(model: nn.Module, gradients: Probed) -> list[nn.Parameter]:
     """Some trainable parameters: the first of the language model's own, and its tables.
 
     They are first on the way backward's end, so that what goes wrong before shows in them; the
@@ -267,7 +270,7 @@ def _slopes(model: nn.Module, values: Float[Tensor, " token"]) -> dict[str, Tens
     }
 
 
-def _differences(found: Measured, expected: Measured) -> tuple[float, float | None]:
+def differences(found: Measured, expected: Measured) -> tuple[float, float | None]:
     """Largest difference of a log-prob, and of a gradient entry relative to the largest, if any."""
     (values, slopes), (true_values, true_slopes) = found, expected
     log_prob = (values - true_values).abs().max().item()

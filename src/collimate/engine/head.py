@@ -136,7 +136,7 @@ class _Head(torch.autograd.Function):
         ctx.set_materialize_grads(False)  # a signal that the loss does not read costs nothing
         by_hand = readout.is_plain and all(isinstance(signal, LogProb) for signal in signals)
         frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2])
-        chunks = _chunks(len(target), chunk_rows(weight.shape[0]))
+        chunks = chunks_of(len(target), chunk_rows(weight.shape[0]))
         cast = weight.to(hidden.dtype)
         parts: list[list[Tensor]] = [[] for _ in signals]
         slopes: list[Tensor] = []
@@ -207,9 +207,9 @@ class _Head(torch.autograd.Function):
                 torch.mm(slope, cast, out=hidden_gradient[rows])
                 hidden_gradient[rows] *= scale[rows]
             if ctx.needs_input_grad[1]:
-                _add_product(weight, slope, (hidden[rows] * scale[rows]).to(slope.dtype))
+                add_product(weight, slope, (hidden[rows] * scale[rows]).to(slope.dtype))
             if bias is not None and ctx.needs_input_grad[2]:
-                _gradient_of(bias).add_((scale[rows].T @ full).squeeze(0))
+                gradient_of(bias).add_((scale[rows].T @ full).squeeze(0))
             if by_hand:
                 _give_back(logits, cast)
             del logits, full, slope  # before the next chunk is made
@@ -265,16 +265,17 @@ def _gradient_by_autograd(
     return slope
 
 
-def _add_product(weight: Tensor, slope: Tensor, hidden: Tensor) -> None:
+def add_product(weight: Tensor, slope: Tensor, hidden: Tensor) -> None:
     """weight.grad += slopeᵀ·hidden."""
-    gradient = _gradient_of(weight)
+    gradient = gradient_of(weight)
     if gradient.dtype == slope.dtype:
         gradient.addmm_(slope.T, hidden)
     else:
         gradient.add_(slope.T @ hidden)
 
 
-def _gradient_of(parameter: Tensor) -> Tensor:
+def gradient_of(parameter: Tensor) -> Tensor:
+    """Its `.grad`, to be added to in place: zeros where there was none."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
@@ -284,7 +285,7 @@ def _chosen(logits: Tensor, target: Tensor) -> Tensor:
     return logits.gather(1, target[:, None]).squeeze(1)
 
 
-def _chunks(total: int, size: int) -> list[slice]:
+def chunks_of(total: int, size: int) -> list[slice]:
     """Slices of `size` rows, the odd one first: the last, which is kept, is as large as can be."""
     odd = total % size
     whole = [slice(i, i + size) for i in range(odd, total, size)]

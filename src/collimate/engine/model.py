@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,8 @@ from transformers import PreTrainedModel
 from collimate._checks import BadModel
 from collimate.axes import Signal
 from collimate.engine import attention
-from collimate.engine.attention import SharedRow, shared_attention_in
+from collimate.engine.attention import Row, SharedRow, shared_attention_in
+from collimate.engine.flex import FlexRow
 from collimate.engine.head import OtherModel, Readout, head_signals
 from collimate.engine.packing import Packed
 from collimate.engine.recompute import Context, recomputed_layers
@@ -24,12 +26,33 @@ from collimate.signals import log_prob
 from collimate.token_masks import FromLayers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """Which of the kernels for GPUs are used; none is the path that runs everywhere.
+
+    attention: FlexAttention over a whole row (`flex`). head: Triton (`triton_head`).
+    """
+
+    attention: bool = False
+    head: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What they add to the layout's name in fingerprints: other kernels round differently.
+
+        >>> Kernels(attention=True).suffix
+        '+flex'
+        """
+        return "+flex" * self.attention + "+triton" * self.head
+
+
 class LogProbModel(nn.Module):
     """A causal language model that answers with signals of answer tokens, never with logits.
 
     model: a transformers model, or a peft model around one. shared: whether answers share their
     prompt in one row (checked by `engine.check`), or every prompt + answer is a padded row.
-    recompute: activation checkpointing, which changes memory and time and no number.
+    recompute: activation checkpointing, which changes memory and time and no number. kernels: those
+    for GPUs that stand in for the paths which run everywhere (chosen by `engine.kernels`).
 
     Errors: BadModel for a model without a separate backbone and output head.
     """
@@ -41,11 +64,13 @@ class LogProbModel(nn.Module):
         shared: bool,
         together: int | None = None,
         recompute: bool = False,
+        kernels: Kernels = Kernels(),
     ) -> None:
         super().__init__()
         self.model = model
         self.shared = shared
         self.recompute = recompute
+        self.kernels = kernels
         self.together = attention.TOGETHER if together is None else together
         self.of_layers = nn.ModuleDict()  # signal -> what reads it from a reference's layers
         causal = causal_model(model)
@@ -71,12 +96,20 @@ class LogProbModel(nn.Module):
         selected = _as_autocast(_at(packed, hidden))
         from_logits = [signal for signal in signals if not isinstance(signal, FromLayers)]
         with torch.autocast(selected.device.type, enabled=False):
-            found = head_signals(selected, packed.target, self.readout(), from_logits, other)
+            head = self._head()
+            found = head(selected, packed.target, self.readout(), from_logits, other)
             values = dict(zip([signal.name for signal in from_logits], found, strict=True))
             for name, module in self.of_layers.items():
                 if other is not None and other.layers is not None:
                     values[name] = module(other.layers)
         return tuple(values[signal.name] for signal in signals)
+
+    def _head(self) -> Callable[..., tuple[Float[Tensor, " token"], ...]]:
+        if not self.kernels.head:
+            return head_signals
+        from collimate.engine.triton_head import fused_signals  # Triton, where it is asked for
+
+        return fused_signals
 
     def said(self, packed: Packed, *, layers: bool = False) -> OtherModel:
         """What it says at the answer tokens, for another model's signals; without gradient.
@@ -129,6 +162,12 @@ class LogProbModel(nn.Module):
             else:
                 parameter.grad = None
 
+    def _row(self, packed: Packed) -> Row:
+        assert packed.spans is not None
+        if self.kernels.attention and not self.model.training:  # flex has no dropout
+            return FlexRow(packed.spans, packed.positions[0])
+        return SharedRow(packed.spans, packed.ids.device, self.together)
+
     def _read(self, packed: Packed, *, layers: bool = False) -> Any:
         """The backbone's output: hidden states of the last layer, or of all."""
         causal = causal_model(self.model)
@@ -146,7 +185,7 @@ class LogProbModel(nn.Module):
             context: Context = nullcontext
         else:
             arguments["position_ids"] = packed.positions
-            arguments["collimate_row"] = SharedRow(packed.spans, packed.ids.device, self.together)
+            arguments["collimate_row"] = self._row(packed)
             context = partial(shared_attention_in, backbone.config)
         recompute = self.recompute and torch.is_grad_enabled()
         with context(), recomputed_layers(backbone, context) if recompute else nullcontext():

@@ -6,7 +6,6 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -16,13 +15,15 @@ from collimate.engine.block import examples_of
 from collimate.engine.check import LAYOUTS, check_layout
 from collimate.engine.evaluate import Row, log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import load_model, quiet
-from collimate.engine.model import LogProbModel
+from collimate.engine.model import Kernels, LogProbModel
 from collimate.engine.packing import token_weights
 from collimate.engine.quantize import Quantization
 from collimate.engine.readable import require_readable
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.engine.store import segment_bytes
+from collimate.engine.trial import kernels_of
 from collimate.jobs.reference import Frozen, description_of
 from collimate.jobs.score import ScoredRow, line, names_of
 from collimate.jobs.settings import TrainSettings
@@ -32,14 +33,15 @@ from collimate.jobs.settings import TrainSettings
 class Surveyed:
     """What a worker found a model to be.
 
-    shared: whether answers may share their prompt. fingerprint, description: its name in the cache,
-    and for people. quantize: how it is loaded. other_tokens: of a reference, the ids that mean
-    another token to it than to the model.
+    shared: whether answers may share their prompt. kernels: those for GPUs that serve. fingerprint,
+    description: its name in the cache, and for people. quantize: how it is loaded. other_tokens: of
+    a reference, the ids that mean another token to it than to the model.
     """
 
     name: str
     quantize: str | None
     shared: bool
+    kernels: Kernels
     fingerprint: str
     description: Mapping[str, str]
     other_tokens: Mapping[int, tuple[str, str]] = field(default_factory=dict)
@@ -75,17 +77,26 @@ def survey(
 
     longest: tokens of the longest example, which the layout is checked for as in training.
     """
-    engine, _ = _loaded(name, settings, quantize)
+    engine, runtime = _loaded(name, settings, quantize)
     with explaining_memory():
         gradients = "all" if settings.segments else "none"
         check = check_layout(engine.model, longest=longest, gradients=gradients)
-    engine.shared = check.shared
+        engine.shared = check.shared
+        trials = choose_kernels(
+            engine,
+            longest=longest,
+            tokens=settings.options.tokens_per_micro_batch,
+            autocast=runtime.autocast,
+            gradients=gradients,
+        )
+    engine.kernels = kernels_of(trials)
     fingerprint = _fingerprint(engine, settings.options)
     frozen = Frozen(given=name, engine=engine, fingerprint=fingerprint)
     return Surveyed(
         name=name,
         quantize=quantize,
         shared=check.shared,
+        kernels=engine.kernels,
         fingerprint=fingerprint,
         description=description_of(frozen, settings.options),
     )
@@ -138,7 +149,7 @@ class Scorer:
 
     def _load(self, expected: Surveyed) -> tuple[LogProbModel, Runtime]:
         engine, runtime = _loaded(expected.name, self.settings, expected.quantize)
-        engine.shared = expected.shared
+        engine.shared, engine.kernels = expected.shared, expected.kernels
         if _fingerprint(engine, self.settings.options) != expected.fingerprint:
             raise BadModel(
                 f"'{expected.name}' on the machine {platform.node()} is not the model, or not on the "
@@ -164,5 +175,5 @@ def _loaded(
 
 
 def _fingerprint(engine: LogProbModel, options: TrainSettings) -> str:
-    layout: Any = LAYOUTS[engine.shared]
+    layout = LAYOUTS[engine.shared] + engine.kernels.suffix
     return model_fingerprint(engine.model, layout=layout, precision=options.precision)

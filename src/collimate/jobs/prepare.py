@@ -18,6 +18,7 @@ from collimate.data import Loaded
 from collimate.engine.budget import tokens_within
 from collimate.engine.check import LayoutCheck, check_layout
 from collimate.engine.fingerprint import model_fingerprint
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import (
     AnyModel,
     Tokenizer,
@@ -45,6 +46,7 @@ from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import signals_of
 from collimate.engine.tokenizer import load_tokenizer
+from collimate.engine.trial import Name, Trial, kernels_of, sentence
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._kinds import kind_of
@@ -81,6 +83,7 @@ class Prepared:
     train: Loaded
     evaluation: Loaded | None
     check: LayoutCheck
+    trials: Mapping[Name, Trial]  # of the kernels for GPUs, on one
     fingerprint: str
     reference: Reference | None
     frozen: LogProbModel | None  # the reference as a model, where its logits are compared with
@@ -107,13 +110,14 @@ def prepare(
     settings: TrainSettings,
     folder: Path,
     budget: int | None,
+    trials: Mapping[Name, Trial] | None,
     console: Console,
     phases: Phases,
 ) -> Prepared:
     """Load and check in the order that fails cheapest first.
 
-    budget: tokens per micro-batch of the run that goes on, None for a new one. Errors: any
-    `CollimateError`.
+    budget: tokens per micro-batch of the run that goes on, None for a new one. trials: of kernels,
+    likewise. Errors: any `CollimateError`.
     """
     if settings.dropout and couples_batch(objective):
         raise BadConfig(
@@ -200,15 +204,31 @@ def prepare(
         console.say(
             f"layout: {'shared prompts' if check.shared else 'plain rows'} ({check.reason})"
         )
-        fingerprint = model_fingerprint(policy, layout=check.layout, precision=settings.precision)
-    engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+        engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+        if trials is None:
+            trials = choose_kernels(
+                engine,
+                longest=longest,
+                tokens=settings.tokens_per_micro_batch,
+                autocast=runtime.autocast,
+                gradients="all" if settings.lora_rank is None else "vectors",
+                processes=runtime.processes,
+            )
+        for name, trial in trials.items():
+            console.say(sentence(name, trial))
+        kernels = engine.kernels = kernels_of(trials)
+        fingerprint = model_fingerprint(
+            policy, layout=check.layout + kernels.suffix, precision=settings.precision
+        )
     if budget is None:
         budget = settings.tokens_per_micro_batch
         if settings.memory_budget is not None:
             with _as_trained(policy, settings) as trained:
                 budget = tokens_within(
                     settings.memory_budget,
-                    LogProbModel(trained, shared=check.shared, recompute=recompute),
+                    LogProbModel(
+                        trained, shared=check.shared, recompute=recompute, kernels=kernels
+                    ),
                     loaded.examples,
                     sizes,
                     autocast=runtime.autocast,
@@ -249,7 +269,7 @@ def prepare(
     if settings.lora_rank is not None:
         policy = add_lora(policy, rank=settings.lora_rank, alpha=settings.lora_alpha)
         policy.train(settings.dropout)
-        engine = LogProbModel(policy, shared=check.shared, recompute=recompute)
+        engine = LogProbModel(policy, shared=check.shared, recompute=recompute, kernels=kernels)
     if frozen is not None:
         with seeded(settings.seed):
             engine.read_layers(signals, frozen)
@@ -269,6 +289,7 @@ def prepare(
         train=loaded,
         evaluation=held_out,
         check=check,
+        trials=trials,
         fingerprint=fingerprint,
         reference=column,
         frozen=frozen,

@@ -82,6 +82,7 @@ def first_record(
             },
             "hash": prepared.fingerprint,
         },
+        "kernels": {name: trial.to_json() for name, trial in prepared.trials.items()},
         "sizes": dict(prepared.sizes),
         "tokens_per_micro_batch": prepared.budget,
         "data": {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from torch import nn
@@ -22,14 +23,16 @@ from collimate.engine.fingerprint import (
     sequence_key,
     weights_hash,
 )
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import AnyModel, Tokenizer, load_model, name_of
-from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.model import Kernels, LogProbModel, causal_model
 from collimate.engine.quantize import Quantization
 from collimate.engine.readable import require_readable
 from collimate.engine.runtime import Runtime
 from collimate.engine.segment import segments_in
 from collimate.engine.store import LogProbStore
 from collimate.engine.tokenizer import other_tokens
+from collimate.engine.trial import kernels_of, kernels_on
 from collimate.jobs._console import Console
 from collimate.jobs.settings import TrainSettings
 
@@ -127,20 +130,31 @@ def _other(
     """
     model = _loaded(reference, tokenizer, examples, settings, runtime)
     weights = weights_hash(model)
-    found: dict[bool, tuple[LogProbModel, LogProbStore]] = {}
-    for shared, layout in LAYOUTS.items():
-        engine = LogProbModel(model, shared=shared)
+    found: dict[tuple[bool, Kernels], tuple[LogProbModel, LogProbStore]] = {}
+    for shared, kernels in product(LAYOUTS, kernels_on(runtime.device)):
+        engine = LogProbModel(model, shared=shared, kernels=kernels)
         fingerprint = model_fingerprint(
-            model, layout=layout, precision=settings.precision, weights=weights
+            model,
+            layout=LAYOUTS[shared] + kernels.suffix,
+            precision=settings.precision,
+            weights=weights,
         )
         frozen = Frozen(given=reference, engine=engine, fingerprint=fingerprint)
         store = store_for(root, frozen, keys, settings)
         if not runtime.processes.any(len(store) < len(keys)):
             return engine, store
-        found[shared] = engine, store
+        found[shared, kernels] = engine, store
     longest = max(example.tokens for example in examples)
     check = check_layout(model, longest=longest, gradients="none", processes=runtime.processes)
-    return found[check.shared]
+    trials = choose_kernels(
+        LogProbModel(model, shared=check.shared),
+        longest=longest,
+        tokens=settings.tokens_per_micro_batch,
+        autocast=runtime.autocast,
+        gradients="none",
+        processes=runtime.processes,
+    )
+    return found[check.shared, kernels_of(trials)]
 
 
 def moving_reference(frozen: LogProbModel, *, is_policy: bool) -> Reference:
@@ -180,7 +194,7 @@ def frozen_reference(
         for parameter in copied.parameters():
             if id(parameter) not in kept:
                 parameter.requires_grad_(False)
-        return LogProbModel(copied, shared=policy.shared)
+        return LogProbModel(copied, shared=policy.shared, kernels=policy.kernels)
     model = _loaded(reference, tokenizer, examples, settings, runtime, copied=True)
     longest = max(example.tokens for example in examples)
     check = check_layout(model, longest=longest, gradients="none", processes=runtime.processes)
@@ -234,7 +248,7 @@ def description_of(frozen: Frozen, settings: TrainSettings) -> dict[str, str]:
     return {
         "model": name_of(frozen.given),
         "architecture": type(causal_model(frozen.engine.model)).__name__,
-        "layout": LAYOUTS[frozen.engine.shared],
+        "layout": LAYOUTS[frozen.engine.shared] + frozen.engine.kernels.suffix,
         "precision": settings.precision,
     }
 

@@ -17,6 +17,7 @@ from collimate._types import Example
 from collimate.engine.check import check_layout
 from collimate.engine.evaluate import Rows, log_probs, stored_log_probs
 from collimate.engine.fingerprint import model_fingerprint, sequence_key
+from collimate.engine.kernels import choose_kernels
 from collimate.engine.load import AnyModel, Tokenizer, load_model, quiet
 from collimate.engine.model import LogProbModel
 from collimate.engine.packing import token_weights
@@ -26,6 +27,7 @@ from collimate.engine.readable import require_readable
 from collimate.engine.run_folder import write_json_lines
 from collimate.engine.runtime import Runtime, explaining_memory
 from collimate.engine.tokenizer import load_tokenizer, other_tokens
+from collimate.engine.trial import kernels_of
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs.reference import Frozen, store_for
@@ -132,6 +134,15 @@ def score(
             processes=runtime.processes,
         )
         engine = LogProbModel(scored, shared=check.shared)
+        trials = choose_kernels(
+            engine,
+            longest=longest,
+            tokens=options.tokens_per_micro_batch,
+            autocast=runtime.autocast,
+            gradients="none" if cache is None else "all",
+            processes=runtime.processes,
+        )
+        engine.kernels = kernels_of(trials)
         with console.bar(what, total=len(loaded.examples)) as bar:
             common: dict[str, Any] = {
                 "budget": options.tokens_per_micro_batch,
@@ -143,7 +154,9 @@ def score(
                 rows = log_probs(engine, loaded.examples, **common)
             else:
                 fingerprint = model_fingerprint(
-                    scored, layout=check.layout, precision=options.precision
+                    scored,
+                    layout=check.layout + engine.kernels.suffix,
+                    precision=options.precision,
                 )
                 frozen = Frozen(given=model, engine=engine, fingerprint=fingerprint)
                 keys = {sequence_key(e, answer) for e in loaded.examples for answer in e.answers}

@@ -24,6 +24,7 @@ from collimate.engine.load import AnyModel, Tokenizer, quiet
 from collimate.engine.processes import explaining_lost_process
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.runtime import explaining_memory, seeded
+from collimate.engine.trial import trials_from
 from collimate.jobs._console import Console
 from collimate.jobs._job import Job
 from collimate.jobs._phases import Phases
@@ -85,9 +86,10 @@ def train(
     if options.evaluate_every is not None and evaluation is None:
         raise BadConfig("evaluate_every needs held-out data: give evaluation too, or leave it out")
     folder = RunFolder(Path(out))
-    budget = None
+    budget, trials = None, None
     if options.resume:
         _require_resumable(folder)
+        trials = trials_from(folder.read_record().get("kernels"))  # tried again, they may flip
         if options.memory_budget is not None:  # measured again, it would give other bits
             budget = _measured_before(folder)
     else:
@@ -105,6 +107,7 @@ def train(
             settings=options,
             folder=folder.path,
             budget=budget,
+            trials=trials,
             console=console,
             phases=phases,
         )
