@@ -22,6 +22,7 @@ def test_the_correlation_is_numpys(seed, n):
     assert correlation(3 * a + 5, -2 * b, range(n), draws=2).value == pytest.approx(-found.value)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_of_normal_pairs():
     """95 % of 240 samples of 60; the bars are three binomial standard errors around 12 misses."""
     generator, truth, missed = np.random.default_rng(0), 0.5, 0
@@ -42,6 +43,19 @@ def test_copies_under_one_prompt_tell_nothing_new():
     assert copied.value == pytest.approx(one.value)
     assert (copied.low, copied.high) == pytest.approx((one.low, one.high))
     assert apart.high - apart.low < 0.6 * (one.high - one.low)
+
+
+def test_the_interval_is_of_the_correlations_of_redrawn_groups():
+    """Numpy's correlation of the rows of each redraw, from the same generator."""
+    generator = np.random.default_rng(4)
+    a, b = generator.normal(size=(2, 12))
+    groups = np.repeat(np.arange(6), [1, 2, 3, 1, 2, 3])
+    again, drawn = np.random.default_rng(9), []
+    for _ in range(200):
+        rows = np.concatenate([np.nonzero(groups == g)[0] for g in again.integers(0, 6, 6)])
+        drawn.append(np.corrcoef(a[rows], b[rows])[0, 1])
+    found = correlation(a, b, groups.tolist(), draws=200, seed=9)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
 
 
 def test_a_constant_side_has_no_correlation():

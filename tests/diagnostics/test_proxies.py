@@ -198,6 +198,8 @@ def test_bins_are_means_and_correlations_of_their_own_answers():
         here = order[20 * i : 20 * (i + 1)]
         assert (x.proxy, x.true) == pytest.approx((proxy[here].mean(), true[here].mean()))
         assert x.correlation == pytest.approx(np.corrcoef(proxy[here], true[here])[0, 1])
+    tied = proxy_by_quantile(np.array([1.0, 2.0, 2.0, 3.0]), np.zeros(4), bins=2)
+    assert [(x.answers, x.to_quantile) for x in tied] == [(3, 0.5), (1, 1.0)]
     assert math.isnan(proxy_by_quantile(np.ones(4), np.arange(4.0), bins=2)[0].correlation)
 
 

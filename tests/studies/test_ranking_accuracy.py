@@ -38,7 +38,7 @@ def trained(steps, beta=0.1, pairs=2000, rate=30.0):
 
 
 def test_all_rewards_are_ranked_while_half_of_the_answers_are():
-    """Measured after 1, 5, 20, 80 small steps: rewards 1.0, ranking 0.52, 0.58, 0.75, 0.98."""
+    """Measured after 1, 5, 20, 80 small steps: rewards 1.0, ranking 0.52, 0.58, 0.75, 0.99."""
     found = [ranking_accuracy(trained(steps, rate=1.0)[0]) for steps in (1, 5, 20, 80)]
     assert all((x["reward_accuracy"] == 1).all() for x in found)
     ranking = [x["likelihood_accuracy"].mean().item() for x in found]
@@ -70,7 +70,7 @@ def test_the_idealised_accuracy_is_what_was_assumed_of_the_raters():
 def test_yes_no_never_mass_goes_where_nobody_pointed():
     """razin:25: No over Never with a frozen unembedding in which Yes opposes Never.
 
-    Measured: P(No) PN, P(Yes) PY.
+    Measured: P(No) 0.45 to 0.00, P(Yes) 0.10 to 1.00.
     """
     unembedding = torch.tensor([[1.0, 0.1], [1.0, 1.2], [-1.0, -4.0]], dtype=torch.float64)
     wanted = torch.tensor([0.45, 0.45, 0.1], dtype=torch.float64).log()

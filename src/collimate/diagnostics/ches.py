@@ -26,7 +26,7 @@ def ches_score(
     comparable within one model only.
 
     Errors: BadData for shapes that differ and for an answer without predicting positions.
-    Source: razin:25, definition 2.
+    Source: razin:25.
 
     >>> hidden = torch.tensor([[[9.0, 9.0], [1.0, 0.0], [0.0, 2.0], [9.0, 9.0]]])
     >>> mask = torch.tensor([[False, True, True, False]])

@@ -94,7 +94,7 @@ def proxy_gain(
 
     Gains in standard deviations under q. The standardised proxy is ρ·true + sqrt(1 - ρ²)·e with e of
     mean 0 and variance 1 under q, and E_p[e] is at most sqrt(χ²). A constant reward: NaN.
-    Arguments and errors of `proxy_error`. Source: laidlaw:25 theorem 5.1.
+    Arguments and errors of `proxy_error`. Source: laidlaw:25.
 
     >>> q, p = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
     >>> reward = torch.tensor([[1.0, 0.0]])

@@ -54,7 +54,7 @@ def ideal_gap(
     pi* is the optimum of the KL-regularised reward that explains the labels, DPO's target.
     agreement: a, the share of raters who prefer y_w, in [0, 1]; at 1 the gap is +inf, at 0 -inf.
 
-    Errors: BadConfig unless beta > 0; BadData for a share outside [0, 1]. Source: chen:24b eq. 5.
+    Errors: BadConfig unless beta > 0; BadData for a share outside [0, 1]. Source: chen:24b.
 
     >>> ideal_gap(torch.tensor([-9.0]), torch.tensor([-1.0]), 0.1, 0.75)  # -8 + 10·log 3
     tensor([2.9861], dtype=torch.float64)
@@ -108,7 +108,7 @@ def flip_loss(
     log p(y_w) - log p(y_l) = h - c, h the gap of log-ratios: the policy ranks the pair right iff
     h >= c, iff its DPO loss is at most this. Float64.
 
-    Errors: BadConfig unless beta > 0. Source: chen:24b theorem 4.1.
+    Errors: BadConfig unless beta > 0. Source: chen:24b.
 
     >>> flip_loss(torch.tensor([-9.0]), torch.tensor([-1.0]), 0.1)
     tensor([0.3711], dtype=torch.float64)
