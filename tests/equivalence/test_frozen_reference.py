@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from collimate import methods
 from collimate._checks import BadModel
+from collimate.compose import Objective
+from collimate.engine.evaluate import log_probs, outputs
 from collimate.engine.load import add_lora
 from collimate.engine.model import LogProbModel
 from collimate.engine.runtime import Runtime
+from collimate.engine.step import signals_of
 from collimate.jobs.reference import frozen_reference
 from collimate.jobs.settings import TrainSettings
-from tests.engine.tiny import model_of
+from tests.engine.tiny import model_of, pairs, plain_log_probs
 from tests.equivalence.runs import (
     metrics_of,
     policy,
@@ -77,6 +82,38 @@ def test_the_policy_as_passed_or_from_its_folder_is_one_reference(
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)  # no KL to itself
     assert last["loss"] < first["loss"]
     assert (own.record["sizes"].get("reference", 0) > 0) == (rank is None)
+
+
+def test_a_reference_in_bf16_gives_log_probs_in_float32() -> None:
+    """Its logits are rounded; the softmax over them is not, nor the divergence of the two models."""
+    model = model_of("llama", factor=3.0)
+    rounded = model_of("llama", factor=3.0, dtype=torch.bfloat16).requires_grad_(False)
+    frozen = LogProbModel(rounded, shared=True)
+    examples = pairs(6)
+    rows = log_probs(frozen, examples, budget=200, autocast=nullcontext)
+    values = torch.from_numpy(np.concatenate([row for answers in rows for row in answers]))
+    assert values.dtype == torch.float32
+    assert (values != values.bfloat16().float()).double().mean() > 0.9
+    exact = plain_log_probs(model, examples)
+    assert 1e-4 < (values - exact).abs().median() < 0.1
+    signals = signals_of(Objective.of(methods.tdpo()))
+    engine = LogProbModel(model, shared=True)
+    same = LogProbModel(model_of("llama", factor=3.0).requires_grad_(False), shared=True)
+    kl, none = (outputs(engine, examples, signals, other)[1] for other in (frozen, same))
+    assert kl.dtype == torch.float32
+    assert none.abs().max() < 1e-6
+    assert 0 < kl.min() <= kl.max() < 0.1  # what rounding to bf16 makes of this model
+    kl.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.slow
+def test_a_run_takes_a_reference_in_bf16(tmp_path: Path) -> None:
+    given = {"data": ROWS, "method": methods.tdpo1(0.5), "max_steps": 2}
+    run = train(tmp_path / "run", reference=policy().bfloat16(), **given)
+    first = metrics_of(run)[0]
+    assert first["loss"] == pytest.approx(math.log(2), abs=0.05)
+    assert 0 < run.record["reference"]["first_step_max_log_ratio"] < 0.5
 
 
 def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
