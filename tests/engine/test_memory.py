@@ -109,6 +109,8 @@ def test_signals_beyond_log_probs_take_their_share(monkeypatch: pytest.MonkeyPat
     assert fitting(methods.wpo()) == int(0.9 * (free - head) / MEGABYTE)
     hidden = answers * model.config.hidden_size * 4 / total
     assert fitting(methods.tdpo()) == int(0.9 * (free - head) / (MEGABYTE + hidden))
+    layers = 2 * (hidden + model.config.hidden_size * 4)  # at the answers, and as they came
+    assert fitting(methods.mapo()) == int(0.9 * (free - head) / (MEGABYTE + hidden + layers))
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -124,6 +126,7 @@ def test_the_forecast_counts_copies_of_a_chunk() -> None:
     assert activations(methods.dpo()) == plain
     assert activations(methods.wpo()) >= plain + 7 * chunk
     assert activations(methods.tdpo()) >= plain + 20 * chunk
+    assert activations(methods.sparse_po()) == activations(methods.tdpo())
 
 
 @needs_peak

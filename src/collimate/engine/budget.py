@@ -18,6 +18,7 @@ from collimate.engine.plan import micro_batches
 from collimate.engine.processes import ALONE, Processes
 from collimate.engine.sizes import activation_bytes, signal_bytes
 from collimate.signals import LogProb, log_prob
+from collimate.token_masks import FromLayers
 
 GIGABYTE = 2**30
 _PROBED = 1024  # tokens of the micro-batch that is measured
@@ -85,8 +86,10 @@ def _head_takes(
     model: LogProbModel, packed: Packed, signals: Sequence[Signal], autocast: Autocast
 ) -> tuple[int, int]:
     """Bytes at the peak of the head's passes over a full chunk, and of a reference's hidden states."""
+    of_layers = any(isinstance(signal, FromLayers) for signal in signals)
+    from_logits = [signal for signal in signals if not isinstance(signal, FromLayers)]
     with autocast():
-        said = model.said(packed)
+        said = model.said(packed, layers=of_layers)
     own = said.readout
     bias = None if own.bias is None else own.bias.detach()
     readout = Readout(own.weight.detach(), bias, scale=own.scale, softcap=own.softcap)
@@ -94,13 +97,16 @@ def _head_takes(
     before = memory_in_use(hidden.device)
     reset_peak_memory(hidden.device)
     with torch.enable_grad():
-        values = head_signals(hidden, packed.target, readout, signals, said)
+        values = head_signals(hidden, packed.target, readout, from_logits, said)
         torch.autograd.grad(values, hidden, [torch.ones_like(value) for value in values])
     peak = peak_memory(hidden.device) or before
     rows = chunk_rows(len(own.weight))
     taken = (peak - before) * rows // min(rows, len(packed.target))
     compares = any(signal.against != "none" for signal in signals)
-    return max(taken, signal_bytes(model.model, signals)), hidden.nbytes if compares else 0
+    beside = hidden.nbytes if compares else 0
+    if said.layers is not None:  # once as the layers gave them, once at the answers' positions
+        beside += said.layers.nbytes + said.layers[:, :1].nbytes * packed.ids.numel()
+    return max(taken, signal_bytes(model.model, signals)), beside
 
 
 def _filled(model: LogProbModel, examples: Sequence[Example]) -> int:

@@ -12,6 +12,7 @@ from collimate.engine.head import CHUNK_BYTES, chunk_rows
 from collimate.engine.model import causal_model, vocabulary_of, width_of
 from collimate.optim import state_bytes
 from collimate.signals import LogProb, log_prob
+from collimate.token_masks import FromLayers
 
 _STORED_PER_LAYER = (
     34  # floats kept per token and unit of width in a layer: measured on Llama shapes
@@ -76,7 +77,7 @@ def signal_bytes(model: nn.Module, signals: Sequence[Signal]) -> int:
     copies = sum(
         _CHUNKS_OF_OWN if signal.against == "none" else _CHUNKS_OF_TWO
         for signal in signals
-        if not isinstance(signal, LogProb)
+        if not isinstance(signal, LogProb | FromLayers)
     )
     vocabulary = vocabulary_of(model)
     return copies * 4 * chunk_rows(vocabulary) * vocabulary
