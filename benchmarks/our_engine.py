@@ -53,7 +53,7 @@ from collimate.engine.check import check_layout
 from collimate.engine.evaluate import Rows, log_probs, pack
 from collimate.engine.load import load_model
 from collimate.engine.loop import clip_gradients
-from collimate.engine.model import LogProbModel, causal_model, width_of
+from collimate.engine.model import LogProbModel, width_of
 from collimate.engine.objective import initial_states
 from collimate.engine.packing import Packed
 from collimate.engine.plan import Plan, micro_batches
@@ -107,7 +107,7 @@ class Rewards(LogProbModel):
 
     def forward(self, packed: Packed, signals: Any = ()) -> Tensor:
         """One reward per answer, in order."""
-        hidden = self._hidden(causal_model(self.model), packed).flatten(0, 1)
+        hidden = self._read(packed).last_hidden_state.flatten(0, 1)
         spans = packed.spans or ()
         ends = torch.tensor([at + size - 1 for span in spans for at, size in span.answers])
         return self.score(hidden.index_select(0, ends)).squeeze(-1)

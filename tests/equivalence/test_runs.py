@@ -535,7 +535,9 @@ class TestLora:
 
         again = train(tmp_path / "a", lora_rank=2, max_steps=1, progress=True)
         told = capsys.readouterr().err
-        assert 0 < told.index("memory to expect") < told.index("reference") < told.index("48 pairs")
+        assert (
+            0 < told.index("memory to expect") < told.index("reference") < told.index("48 examples")
+        )
         sizes = again.record["sizes"]
         assert sizes == run_sizes(again.model, tokens=96)
         assert sizes["gradients"] == 4 * again.record["model"]["trainable"] < sizes["weights"] / 3

@@ -55,12 +55,18 @@ def _require_weights(method: Method) -> None:
     once, twice = torch.ones(_UNITS + 1).double(), torch.ones(_UNITS).double()
     twice[0] = 2.0
     whole, cut = _made_up(method, rows, twice), _made_up(method, torch.cat([rows[:1], rows]), once)
-    losses = [shares(method.terms(view, method.init())).sum() for view in (whole, cut)]
+    way_out = (
+        "those of the population have unequal weights: use lab.descend, with "
+        "pairs=world.sample_pairs(...)"
+    )
+    try:
+        losses = [shares(method.terms(view, method.init())).sum() for view in (whole, cut)]
+    except BadComposition as error:  # it takes no weights at all
+        raise BadComposition(f"method '{method.name}': {error}; {way_out}") from error
     if not torch.isclose(*losses, rtol=1e-9):
         raise BadComposition(
             f"method '{method.name}' couples the {method.needs.view} of a batch, and one of weight 2 is "
-            "not two of them to it; those of the population have unequal weights: use lab.descend, "
-            "with pairs=world.sample_pairs(...)"
+            f"not two of them to it; {way_out}"
         )
 
 
