@@ -17,6 +17,7 @@ from collimate.citations import bibliography, cite, source_keys
 from collimate.compose import Method, Objective, Part
 from collimate.distributions import offline_pairs
 from collimate.divergences import alpha, forward_kl
+from collimate.lab import World
 
 
 def view_of(count=4):
@@ -209,3 +210,16 @@ def test_the_registry_is_the_namespace():
     }
     assert public == set(methods.__all__)
     assert methods.__all__ == sorted(methods.__all__)
+
+
+def test_an_optimum_is_that_of_its_choices_alone():
+    world = World(torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[1.0, 0.0, 0.3]]))
+    method = methods.dpo(0.3)
+    assert replace(method, name="mine", source="").population_optimum(world) is not None
+    for changed in (
+        {"loss": losses.hinge},
+        {"tradeoff": tradeoffs.fixed(0.4)},
+        {"margin": replace(method.margin, constant=0.5)},
+        {"coefficient": 2.0},
+    ):
+        assert replace(method, **changed).population_optimum(world) is None

@@ -42,6 +42,13 @@ def requirements() -> list[str]:
     return sorted({name for name in names if name != "collimate"})
 
 
+def test_a_preset_is_a_file_of_at_most_sixty_lines() -> None:
+    files = sorted((SOURCE / "methods" / "preference").glob("[a-z]*.py"))
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert len(lengths) > 50
+    assert {name: lines for name, lines in lengths.items() if lines > 60} == {}
+
+
 @pytest.mark.parametrize("name", ["common.py", "trl_dpo.py"])
 def test_the_other_side_of_the_benchmark_is_as_it_was_given(
     name: str, shared_data: Callable[[str], Path]

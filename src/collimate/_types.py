@@ -172,6 +172,9 @@ class Batch:
             mismatched_policy=policy[mismatched] if some else None,
             mismatched_reference=reference[mismatched] if some and reference is not None else None,
             columns={name: value[owner] for name, value in self.columns.items()},
+            mismatched_columns={
+                name: value[self.example[mismatched]] for name, value in self.columns.items()
+            },
         )
 
     def lists(self) -> ListLogProbs:

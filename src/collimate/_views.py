@@ -108,7 +108,8 @@ class ThumbLogProbs:
     """A view with one entry per labelled answer: what KTO and BCO read.
 
     policy, reference: summed log-probs (nats). label: +1 wanted, -1 unwanted. tokens: answer tokens.
-    mismatched_*: log-probs of answers under another row's prompt, where the method asked for them.
+    mismatched_*: log-probs of answers under another row's prompt, where the method asked for them, and
+    the columns of the rows that they stand in.
     """
 
     policy: Float[Tensor, " answer"]
@@ -118,6 +119,7 @@ class ThumbLogProbs:
     mismatched_policy: Float[Tensor, " mismatched"] | None = None
     mismatched_reference: Float[Tensor, " mismatched"] | None = None
     columns: Mapping[str, Float[Tensor, " answer"]] = field(default_factory=dict)
+    mismatched_columns: Mapping[str, Float[Tensor, " mismatched"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_shapes(self, self.policy, "label", "reference", "tokens")

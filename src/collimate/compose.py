@@ -70,6 +70,17 @@ class Summand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Optimum:
+    """A population optimum, and the choices of the method for which it was stated."""
+
+    stated: Callable[[World], Tensor | None]
+    choices: tuple[Any, ...]
+
+    def __call__(self, world: World, /) -> Tensor | None:
+        return self.stated(world)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """A method as five choices: loss(z), z = beta·h - target, one value per unit of its view.
 
@@ -78,7 +89,8 @@ class Method:
     coefficient: of the loss, where there are others. also: further losses of further margins, added.
     factor: what each unit's losses are multiplied by.
     reference_update: how the reference moves, if it does.
-    optimum: world -> log-probs of the exact population optimum, where theory has one.
+    optimum: world -> log-probs of the exact population optimum, where theory has one: of these choices,
+    so that `dataclasses.replace` with another one leaves none.
 
     Errors: BadComposition for choices that are not valid together, with the reason and a way out.
 
@@ -104,6 +116,7 @@ class Method:
     optimum: Callable[[World], Tensor | None] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "optimum", self._own(self.optimum))
         for summand in self.summands:
             if summand.margin.closed_form:
                 _require_closed_form(self.name, summand.margin.name, self.divergence)
@@ -115,6 +128,18 @@ class Method:
             )
         if len({summand.name for summand in self.summands}) < len(self.summands):
             raise BadComposition(f"method '{self.name}': its summands need names of their own")
+
+    def _own(self, optimum: Callable[[World], Tensor | None] | None) -> _Optimum | None:
+        """The optimum as it was stated, of these choices; None if it is that of others."""
+        if optimum is None:
+            return None
+        choices = (
+            *(self.distribution, self.divergence, self.margin, self.loss, self.tradeoff),
+            *(self.coefficient, self.also, self.factor, self.reference_update),
+        )
+        if not isinstance(optimum, _Optimum):
+            return _Optimum(stated=optimum, choices=choices)
+        return optimum if optimum.choices == choices else None
 
     @property
     def needs(self) -> Needs:

@@ -12,7 +12,7 @@ from typing import Any
 from collimate import methods
 from collimate._checks import BadComposition
 from collimate._formula import Expression, constant, identifiers, name, read, rounded
-from collimate.axes import Margin
+from collimate.axes import Margin, ReferenceUpdate
 from collimate.axes import Method as AnyMethod
 from collimate.compose import Method, Objective, Summand
 
@@ -43,7 +43,7 @@ SYMBOLS: Mapping[str, str] = {
     "gap": "mean of u_w - u_l over the step's kept pairs, without gradient",
     "gap_0": "running mean of the gaps of earlier steps; before there are any, gap",
     "kept": "the step's pairs / its kept pairs for a kept pair, else 0",
-    "noise": "a standard normal number, drawn anew for each unit in each step",
+    "noise": "a standard normal number, drawn anew for each pair in each step",
     "sort": "the values of a step's pairs in rising order: the least for the first pair",
     "where": "where(a, x, y) is x if a holds, else y",
     "s": "s(x) = 1/(1 + exp(-x)), the sigmoid",
@@ -66,7 +66,8 @@ class Explanation:
     up, of the further ones h too. factor: what their sum is multiplied by, "" for nothing. formula:
     all of it, put together and tidied. symbols: what the names in it mean, with units. unit: what has
     one loss. data: the view that is read. columns: the data's columns of numbers in the formula.
-    whole_step: whether a unit's loss depends on the step's others. reference: whether one is needed.
+    whole_step: whether a unit's loss depends on the step's others. reference: whether one is needed;
+    reference_update: how it moves, "" where it does not.
     legal_divergences: with which the margins are valid. trl: what the preset says of TRL.
     """
 
@@ -87,6 +88,7 @@ class Explanation:
     columns: tuple[str, ...]
     whole_step: bool
     reference: bool
+    reference_update: str
     legal_divergences: str
     trl: str
 
@@ -157,11 +159,19 @@ def explanation(method: AnyMethod | Objective, /) -> Explanation:
         columns=columns,
         whole_step=needs.couples == "batch",
         reference=needs.reference,
+        reference_update=_moving(needs.reference_update),
         legal_divergences=(
             "any f-divergence with f'(0+) = -inf" if _reads_slope(method) else "none read"
         ),
         trl=trl,
     )
+
+
+def _moving(update: ReferenceUpdate | None) -> str:
+    if update is None:
+        return ""
+    alpha = constant(update.alpha)
+    return f"; every {update.every} steps it becomes {alpha}·p + (1 - {alpha})·q, weight by weight"
 
 
 def _answers(per_prompt: int) -> str:
@@ -184,7 +194,7 @@ def page(found: Explanation, /, width: int = 100) -> str:
     }
     needs = {
         "data": f"{reads}{step}; if there is a column `weight`, it weighs the {found.unit}s",
-        "reference": "needed" if found.reference else "not needed",
+        "reference": f"needed{found.reference_update}" if found.reference else "not needed",
         "legal divergences": found.legal_divergences,
         **({"TRL": found.trl} if found.trl else {}),
     }

@@ -158,6 +158,8 @@ def test_lists_are_written_in_three_ways() -> None:
         ({**LIST, "completions": ["b", "b", "d"]}, "lists", "got the same 2 tokens"),
         ({**LIST, "completions": ["b", " ", "d"]}, "lists", "one visible character"),
         ({**LIST, "scores": [1, 1, 1]}, "preference", "answers of different scores"),
+        ({"prompt": "a", "completion": "b", "score": 1}, "preference", "direct_advantage_po alone"),
+        ({"prompt": "a", "completion": "b", "score": 1}, "thumbs", "direct_advantage_po alone"),
         ({"prompt": "a", "completions": ["b"]}, "lists", "a column 'scores'"),
         (LIST, "thumbs", "methods that fit those: those of lists"),
         ({"prompt": "a", "completion": "b", "label": True}, "preference", "kto, bco"),

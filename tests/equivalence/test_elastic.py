@@ -15,6 +15,7 @@ from collimate import margins, methods
 from collimate._checks import BadComposition, BadConfig, BadData
 from collimate._types import PairLogProbs
 from collimate.engine.noise import with_noise, without_noise
+from collimate.lab import World, fit
 from tests.engine.tiny import pairs
 from tests.equivalence.runs import metrics_of, text_pairs, train
 
@@ -88,5 +89,11 @@ def test_bad_targets_and_columns_are_refused(tmp_path: Path) -> None:
             margins.elastic(margins.log_ratio_gap, *given)
     with pytest.raises(BadConfig, match="has a target already"):
         margins.elastic(METHOD.margin, 0.1, 0.1)
+    for other in (margins.labelled_log_ratio, margins.ranked_log_ratios):
+        with pytest.raises(BadConfig, match="give a margin of pairs"):
+            margins.elastic(other, 0.1, 0.1)
+    world = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]))
+    with pytest.raises(BadComposition, match="fit it at its mean"):
+        fit(world, METHOD)
     with pytest.raises(BadData, match="rename it"):
         train(tmp_path / "run", data=[{**row, "noise": 1.0} for row in ROWS], method=METHOD)

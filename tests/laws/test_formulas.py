@@ -56,6 +56,7 @@ MADE = {
     ],
     "length_target": [margins.length_target(a) for a in (0.01, 0.5)],
     "log_score_target": [margins.log_score_target(a) for a in (0.5, 2)],
+    "score_target": [margins.score_target(a) for a in (0.5, 2)],
     "mean_over_worst_log_ratio_gap": [margins.mean_over_worst_log_ratio_gap(w) for w in (0.5, 2)],
     "sequential_kl_gap": [
         margins.sequential_kl_gap(divergence_to_reference(divergences.forward_kl), w)

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from collimate import losses, methods
 from collimate._checks import BadComposition
 from collimate._types import ListLogProbs, PairLogProbs, ThumbLogProbs
-from tests.methods.answers import CASES, lists, thumbs
+from tests.methods.answers import CASES, COUNT, lists, thumbs
 
 every = pytest.mark.parametrize(
     ("name", "view", "preset", "equation"), CASES, ids=[case[0] for case in CASES]
@@ -106,13 +106,39 @@ def test_ties_in_a_ranking_and_lists_of_one_are_refused():
         score=torch.zeros(2),
         group=torch.zeros(2).long(),
     )
-    for preset in (methods.plackett_luce, methods.d2o):
-        with pytest.raises(BadComposition, match="two are equal"):
+    for preset, reason in ((methods.plackett_luce, "two are equal"), (methods.d2o, "one worst")):
+        with pytest.raises(BadComposition, match=reason):
             preset()(alone)
     single = replace(alone, group=torch.arange(2))
     for preset in (methods.plackett_luce, methods.d2o):
         with pytest.raises(BadComposition, match="two answers or more"):
             preset()(single)
+
+
+def test_answers_of_equal_score_may_stand_against_one_worst():
+    view = ListLogProbs(
+        policy=torch.tensor([-1.0, -2.0, -3.0]),
+        reference=-torch.ones(3),
+        score=torch.tensor([1.0, 1.0, 0.0]),
+        group=torch.zeros(3).long(),
+    )
+    want = losses.logistic(0.5 * (torch.tensor([0.0, -1.0]).mean() - -2.0))
+    assert_close(methods.d2o(0.5, 0.5)(view), want[None])
+
+
+def test_the_reference_point_counts_rows_by_their_weight():
+    whole = thumbs()
+    rows = torch.arange(COUNT)
+    weight = (rows % 4 != 0).double()
+    kept = weight.bool()
+    weighted = replace(whole, mismatched_columns={"weight": weight})
+    without = replace(
+        whole,
+        mismatched_policy=whole.mismatched_policy[kept],
+        mismatched_reference=whole.mismatched_reference[kept],
+    )
+    assert_close(methods.kto(0.3)(weighted), methods.kto(0.3)(without), rtol=1e-12, atol=0)
+    assert not torch.allclose(methods.kto(0.3)(whole), methods.kto(0.3)(without))
 
 
 def test_a_binary_classifier_bounds_dpo():

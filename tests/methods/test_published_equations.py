@@ -690,6 +690,25 @@ def test_beta_dpo_follows_the_gaps_of_the_kept_pairs():
     assert method.measure(view, far)["beta"].max() == 1e-3
 
 
+def test_beta_dpo_counts_pairs_by_their_weight():
+    """Whole weights are as many pairs: of the mean gap, its spread, beta, and the mean of the loss."""
+    view, method = pairs(), methods.beta_dpo(0.3, 0.6, share=1.0)
+    times = torch.arange(len(view)) % 3
+    weighted = replace(view, columns={**view.columns, "weight": times.double()})
+    names = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
+    many = PairLogProbs(**{name: getattr(view, name).repeat_interleave(times) for name in names})
+    states = [method.update(one, method.init()) for one in (weighted, many)]
+    assert states[0] == pytest.approx(states[1], rel=1e-12)
+    later = [replace(one, policy_chosen=one.policy_chosen - 1) for one in (weighted, many)]
+    betas = [method.measure(one, states[0])["beta"].unique().item() for one in later]
+    assert betas[0] == pytest.approx(betas[1], rel=1e-12)
+    means = [
+        (term.values * term.weight).sum() / term.weight.sum()
+        for term in (method.terms(one, states[0])["loss"] for one in later)
+    ]
+    assert_close(means[0], means[1], rtol=1e-12, atol=0)
+
+
 def test_beta_dpo_keeps_pairs_near_the_running_mean_more_often():
     view, method = pairs(), methods.beta_dpo(share=0.5)
     u_w, u_l = view.log_ratios()

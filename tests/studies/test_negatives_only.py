@@ -1,6 +1,6 @@
 """duan:24: without human positives, K answers of the policy's own stand for them (D2O).
 
--log s((b/K)·Σ_i u(y_i) - b·u(y_l)) is DPO's loss of the mean over K answers; there is no preset yet.
+-log s((b/K)·Σ_i u(y_i) - b·u(y_l)) is DPO's loss of the mean over K answers, and `methods.d2o(b, b)`.
 """
 
 import math

@@ -33,7 +33,8 @@ _FITTING: Mapping[Kind, str] = {
     "preference": "any but those of gold answers, as dpo",
     "triples": "tpo, tpo_l",
     "thumbs": "those of thumbs: kto, bco, apo_zero_unpaired",
-    "lists": "those of lists (plackett_luce, d2o, direct_advantage_po), and those of pairs",
+    "lists": "those of lists (plackett_luce, d2o, direct_advantage_po), and those of pairs; of single "
+    "scored answers direct_advantage_po alone",
 }
 """Which methods can be trained on what is written so."""
 

@@ -73,6 +73,13 @@ def _as_kind(parsed: Parsed, kind: Kind) -> Parsed:
     if kind == "thumbs":
         return changed
     known = [one for one in parsed.scores if one is not None]
+    if len(known) < 2:
+        raise parsed.row.bad(
+            None,
+            Reason.UNSUPPORTED,
+            "expected two scored answers to make a pair of, got one; a single score is read by "
+            "direct_advantage_po alone: use it, or give each prompt several answers in one row",
+        )
     best, worst = known.index(max(known)), known.index(min(known))
     if best == worst:
         raise parsed.row.bad(

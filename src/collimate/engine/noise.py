@@ -11,11 +11,12 @@ from collimate._checks import BadData
 from collimate._types import Example
 
 COLUMN = "noise"
+_STREAM = 1  # whatever else is drawn from the seed in this step must not go with it
 
 
 def with_noise(examples: Sequence[Example], *, seed: int, step: int) -> list[Example]:
     """The examples of a step, each with a standard normal number in the column `noise`."""
-    drawn = np.random.default_rng([seed, step]).standard_normal(len(examples))
+    drawn = np.random.default_rng([seed, step, _STREAM]).standard_normal(len(examples))
     return [_with(example, float(x)) for example, x in zip(examples, drawn, strict=True)]
 
 

@@ -17,7 +17,7 @@ def require_readable(
 ) -> None:
     """Errors: BadModel where a reference cannot read the examples: their ids, or their length.
 
-    other: ids that mean another token to the reference (`tokenizers.other_tokens`).
+    other: ids that mean another token to the reference (`tokenizer.other_tokens`).
     """
     rows, context = vocabulary_of(model), context_of(model)
     unlike = np.array(sorted(other), dtype=np.int64)

@@ -82,13 +82,24 @@ def trials_from(record: object) -> Mapping[Name, Trial]:
     """
     if record is None:
         return {}
+    damaged = BadRun("run.json: field 'kernels' was damaged: restore the file, or start a new run")
+    if not isinstance(record, Mapping):
+        raise damaged
     try:
-        assert isinstance(record, Mapping)
         found = {name: Trial(**fields) for name, fields in record.items()}
-        assert found.keys() <= {"attention", "head"}
-        assert all(isinstance(trial.used, bool) for trial in found.values())
-    except (AssertionError, TypeError) as error:
-        raise BadRun(
-            "run.json: field 'kernels' was damaged: restore the file, or start a new run"
-        ) from error
+    except TypeError as error:
+        raise damaged from error
+    if not (found.keys() <= {"attention", "head"} and all(map(_is_sound, found.values()))):
+        raise damaged
     return found
+
+
+def _is_sound(trial: Trial) -> bool:
+    """Whether what was read from a file is of the types that were written."""
+    numbers = (trial.log_prob, trial.gradient, trial.tolerance, trial.gradient_tolerance)
+    times = (trial.seconds, trial.seconds_before)
+    return (
+        isinstance(trial.used, bool)
+        and isinstance(trial.reason, str)
+        and all(x is None or isinstance(x, int | float) for x in (*numbers, *times))
+    )

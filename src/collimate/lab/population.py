@@ -32,6 +32,11 @@ def population(world: World, method: Method) -> Units:
     needs = method.needs
     if needs.couples == "batch":
         _require_weights(method)
+    if needs.noise:
+        raise BadComposition(
+            f"method '{method.name}' reads noise that is drawn in each step: fit it at its mean, with "
+            "replace(margin, constant=gamma, target_of=None, needs=replace(margin.needs, noise=False))"
+        )
     match needs.view:
         case "pairs":
             return every_pair(world, gold=needs.gold, signals=needs.signals)

@@ -38,6 +38,7 @@ from collimate.margins.sorted import sorted_log_ratio_gap as sorted_log_ratio_ga
 from collimate.margins.targets import elastic as elastic
 from collimate.margins.targets import length_target as length_target
 from collimate.margins.targets import log_score_target as log_score_target
+from collimate.margins.targets import score_target as score_target
 from collimate.margins.thumbs import labelled_log_ratio as labelled_log_ratio
 from collimate.margins.thumbs import reference_point_log_ratio as reference_point_log_ratio
 from collimate.margins.thumbs import shifted_log_ratio as shifted_log_ratio
@@ -81,6 +82,7 @@ __all__ = [
     "rejected_log_odds",
     "rejected_log_ratio",
     "rejected_shifted_log_ratio",
+    "score_target",
     "scored_log_ratio",
     "sequential_kl_gap",
     "shifted_log_ratio",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,13 +15,18 @@ from collimate.axes import Divergence, Needs, PerUnit
 from collimate.margins.margin import Margin
 
 
-def _require_rankings(view: ListLogProbs) -> None:
-    """Errors: BadComposition for a list of one answer, and for equal scores within a list."""
+def _require_several(view: ListLogProbs) -> None:
+    """Errors: BadComposition for a list of one answer."""
     if (view.sizes() < 2).any():
         raise BadComposition(
             "this method needs two answers or more in each list, and one has fewer: leave it out, or use "
             "direct_advantage_po, which reads each answer by itself"
         )
+
+
+def _require_rankings(view: ListLogProbs) -> None:
+    """Errors: BadComposition for a list of one answer, and for equal scores within a list."""
+    _require_several(view)
     if (view.ranked(view.score, beyond=math.nan).diff() == 0).any():
         raise BadComposition(
             "a method of rankings needs different scores within a list, and two are equal: leave one "
@@ -36,7 +42,14 @@ def _ranked(view: ListLogProbs, divergence: Divergence) -> Float[Tensor, "list r
 def _over_worst(
     view: ListLogProbs, divergence: Divergence, *, weight: float
 ) -> Float[Tensor, " list"]:
-    _require_rankings(view)
+    _require_several(view)
+    rows, sizes = torch.arange(len(view)), view.sizes()
+    scores = view.ranked(view.score, beyond=math.nan)
+    if (scores[rows, sizes - 1] == scores[rows, sizes - 2]).any():
+        raise BadComposition(
+            "this method sets one worst answer against the others of its list, and two share the least "
+            "score: leave one of them out, or use a method of scores"
+        )
     ratio, last = view.ranked(view.log_ratios(), beyond=0.0), view.sizes() - 1
     worst = ratio.gather(1, last[:, None]).squeeze(1)
     return (ratio.sum(-1) - worst) / last.to(ratio.dtype) - weight * worst
@@ -79,7 +92,7 @@ def mean_over_worst_log_ratio_gap(weight: float = 1.0) -> Margin:
     """h = mean of u over all answers but the worst - weight·u of the worst (nats), per list.
 
     Errors: BadConfig unless weight is finite and above 0; BadComposition for a list of one answer, or
-    equal scores. Source: duan:24.
+    two worst ones. Source: duan:24.
 
     >>> mean_over_worst_log_ratio_gap(0.5).name
     'mean_over_worst_log_ratio_gap(0.5)'

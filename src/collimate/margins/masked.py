@@ -76,7 +76,7 @@ def masked_log_ratio_gap(along: Signal, reward: TokenMask, penalty: TokenMask) -
     """h = Σ_w (m·u + k·d) - Σ_l (m·u + k·d) over tokens: m, k the masks, d the signal `along`.
 
     With u the log-ratio and d = KL(q‖p) over the vocabulary at each token (nats), and both masks 1, it
-    is the gap of TDPO1. Logs the share of tokens that each mask leaves out.
+    is the gap of TDPO1. Logs the share of tokens that each learned mask leaves out.
 
     Errors: BadComposition without tokens, or the signals. Source: christopoulou:25.
 
@@ -96,7 +96,7 @@ def masked_log_ratio_gap(along: Signal, reward: TokenMask, penalty: TokenMask) -
             reference=True,
             signals=tuple(dict.fromkeys((along, *(mask.signal for mask in masks)))),
         ),
-        facts=partial(_facts, masks=masks),
+        facts=partial(_facts, masks=tuple(mask for mask in masks if mask.of is None)),
         formula=f"sum_w({one}) - sum_l({one})",
         source="christopoulou:25",
     )

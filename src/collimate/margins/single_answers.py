@@ -5,10 +5,10 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from collimate._steps import mean, weights
 from collimate._types import PairLogProbs
 from collimate.axes import Divergence, Needs
 from collimate.margins._pairs import mean_log_probs
-from collimate.margins._steps import mean, weights
 from collimate.margins.margin import Margin
 
 _ALONE = Needs(view="pairs", reference=False)

@@ -50,19 +50,32 @@ def log_score_target(a: float) -> PerUnit:
     return PerUnit(value=value, formula=f"{a}·log(margin)")
 
 
+def _of_gaps(view: PairLogProbs, *, a: float) -> Float[Tensor, " pair"]:
+    return a * column(view, "margin")
+
+
+def score_target(a: float) -> PerUnit:
+    """a·(R_w - R_l), the scores' gap in the column `margin`, of any sign: a reward gap to be reached.
+
+    Errors: BadConfig unless a is above 0; BadComposition without the column. Source: amini:24 (its
+    offset, without the log).
+    """
+    return PerUnit(value=partial(_of_gaps, a=positive("alpha", a)), formula=f"{a}·margin")
+
+
 def _elastic(view: PairLogProbs, *, gamma: float, sigma: float) -> Float[Tensor, " pair"]:
     return gamma + sigma * column(view, "noise")
 
 
 def elastic(margin: Margin, gamma: float, sigma: float) -> Margin:
-    """The same h with the target gamma + sigma·noise, a new standard normal number per unit and step.
+    """The same h with the target gamma + sigma·noise, a new standard normal number per pair and step.
 
     A target that gives way here and asks for more there, so that no pair is fitted to one number.
     gamma is its mean, held-out losses are measured there; sigma > 0 its standard deviation.
 
-    Errors: BadConfig for gamma or sigma that is not finite, sigma of 0 or less, and a margin with a
-    target of its own; BadComposition for views without the column `noise`. Source: boutros:22, of
-    margins between classes.
+    Errors: BadConfig for gamma or sigma that is not finite, sigma of 0 or less, a margin with a target of
+    its own, and one that does not read pairs; BadComposition for views without the column `noise`.
+    Source: boutros:22, of margins between classes.
 
     >>> from collimate.margins import log_ratio_gap
     >>> elastic(log_ratio_gap, 0.5, 0.1).name
@@ -72,6 +85,11 @@ def elastic(margin: Margin, gamma: float, sigma: float) -> Margin:
         raise BadConfig(f"gamma must be a finite number, got {gamma!r}")
     if margin.target_of is not None or margin.constant != 0:
         raise BadConfig(f"the margin '{margin.name}' has a target already: give one without")
+    if margin.needs.view != "pairs":
+        raise BadConfig(
+            f"the margin '{margin.name}' reads {margin.needs.view}, and noise is drawn for pairs: give a "
+            "margin of pairs"
+        )
     value = partial(_elastic, gamma=gamma, sigma=positive("sigma", sigma))
     return replace(
         margin,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from collimate._steps import mean, weights
 from collimate._types import ThumbLogProbs
 from collimate.axes import Divergence, Needs
-from collimate.margins._steps import mean, weights
 from collimate.margins.margin import Margin
 
 
@@ -16,7 +16,8 @@ def _labelled(view: ThumbLogProbs, divergence: Divergence) -> Float[Tensor, " an
 
 
 def _from_reference_point(view: ThumbLogProbs, divergence: Divergence) -> Float[Tensor, " answer"]:
-    point = view.mismatched_log_ratios().mean().clamp(min=0).detach()
+    ratio = view.mismatched_log_ratios()
+    point = mean(ratio, weights(view.mismatched_columns, ratio)).clamp(min=0).detach()
     return view.label * (view.log_ratios() - point)
 
 
@@ -47,7 +48,8 @@ reference_point_log_ratio = Margin(
 )
 """h = y·(u - z), z = max(0, mean of u over the step's mismatched answers), without gradient (nats).
 
-z estimates KL(p‖q) at the step's prompts from answers to other prompts. Defined over the whole step.
+z estimates KL(p‖q) at the step's prompts from answers to other prompts, each counted by the `weight` of
+the row in which it stands. Defined over the whole step.
 Errors: BadComposition without mismatched answers. Source: ethayarajh:24.
 """
 

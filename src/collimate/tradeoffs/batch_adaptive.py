@@ -12,10 +12,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from collimate._checks import BadConfig, positive, within_closed
+from collimate._steps import mean, weights
 from collimate._types import PairLogProbs
 from collimate.axes import State
 
 _LEAST = 1e-3
+_STREAM = 2  # whatever else is drawn from the seed in this step must not go with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class BatchAdaptive:
     likelier, in proportion to exp(-(gap - M0)²/(2·sd²)). M0 and sd are the running mean and standard
     deviation of the gaps (`momentum`), from the first step's on; before them all pairs are kept and
     beta is `value`. Defined over the whole step; M0, sd, the count of steps and the run's seed, of
-    which each step draws, are its state.
+    which each step draws, are its state. A pair counts by its `weight` in every
+    mean.
     """
 
     value: float
@@ -55,15 +58,15 @@ class BatchAdaptive:
         gap = _gap(view)
         if not state["steps"]:
             return torch.full_like(gap, self.value)
-        mean = gap[self.kept(view, state)].mean()
-        return (self.value * (1 + self.a * (mean - state["mean"]))).clamp(min=_LEAST).expand_as(gap)
+        kept = mean(gap, weights(view.columns, gap) * self.kept(view, state))
+        return (self.value * (1 + self.a * (kept - state["mean"]))).clamp(min=_LEAST).expand_as(gap)
 
     def kept(self, view: PairLogProbs, state: State, /) -> Bool[Tensor, " pair"]:
         """Which pairs of the step take part."""
         gap = _gap(view)
         if not state["steps"]:
             return torch.ones_like(gap, dtype=torch.bool)
-        generator = np.random.default_rng([int(state.get("seed", 0)), int(state["steps"])])
+        generator = np.random.default_rng([int(state.get("seed", 0)), int(state["steps"]), _STREAM])
         uniform = torch.from_numpy(generator.random(len(gap)))
         distance = (gap - state["mean"]) / max(state["deviation"], 1e-12)
         keys = -distance.square() / 2 - torch.log(-torch.log(uniform)).to(gap)
@@ -73,7 +76,10 @@ class BatchAdaptive:
     def update(self, view: PairLogProbs, state: State, /) -> State:
         """The running mean and standard deviation of the gaps after the step."""
         gap = _gap(view)
-        found = {"mean": gap.mean().item(), "deviation": gap.std(correction=0).item()}
+        weight = weights(view.columns, gap)
+        middle = mean(gap, weight)
+        spread = mean((gap - middle).square(), weight).sqrt()
+        found = {"mean": middle.item(), "deviation": spread.item()}
         keep = self.momentum if state["steps"] else 0.0
         blended = {name: keep * state[name] + (1 - keep) * new for name, new in found.items()}
         return {**state, "steps": state["steps"] + 1, **blended}

@@ -28,5 +28,5 @@ def apo_zero_unpaired(beta: float = 0.1) -> Method:
         loss=losses.sigmoid,
         factor=None,
         source="doosterlinck:25",
-        optimum=apo_zero(beta).optimum,
+        optimum=apo_zero(beta).population_optimum,
     )

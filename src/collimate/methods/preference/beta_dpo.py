@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate import tradeoffs
+from collimate._steps import mean, weights
 from collimate._types import PairLogProbs
 from collimate.axes import State
 from collimate.compose import Factor, Method
@@ -34,7 +35,7 @@ def beta_dpo(
 
     def kept(view: PairLogProbs, state: State) -> Float[Tensor, " pair"]:
         mask = tradeoff.kept(view, state).to(view.policy_chosen.dtype)
-        return mask / mask.mean()
+        return mask / mean(mask, weights(view.columns, mask))
 
     factor = Factor(value=kept, formula="kept", couples="batch")
     return replace(

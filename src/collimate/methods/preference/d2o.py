@@ -10,9 +10,9 @@ from torch import Tensor
 
 from collimate import distributions, margins
 from collimate._checks import positive
-from collimate._root import root
 from collimate.compose import Method
 from collimate.lab import World, every_list
+from collimate.methods.preference._levelled import levelled
 from collimate.methods.preference.dpo import dpo
 
 
@@ -39,7 +39,7 @@ def d2o(beta: float = 0.1, alpha: float = 0.1) -> Method:
         lists = every_list(world)
         worst = torch.zeros(contexts * size, dtype=torch.float64)
         worst = worst.index_add(0, lists.places[-1], lists.view.columns["weight"])
-        z = _levelled(worst.reshape(contexts, size))
+        z = levelled(worst.reshape(contexts, size))
         return torch.log_softmax(world.reference_log_probs - (size - 1) / (size * beta) * z, -1)
 
     return replace(
@@ -50,13 +50,3 @@ def d2o(beta: float = 0.1, alpha: float = 0.1) -> Method:
         source="duan:24",
         optimum=optimum,
     )
-
-
-def _levelled(worst: Float[Tensor, "context response"]) -> Float[Tensor, "context response"]:
-    """z of least Σ_y worst·log(1 + e^-z) with Σ z = 0: worst·sigmoid(-z) = κ, κ = e^-w·min worst."""
-    least = worst.amin(-1, keepdim=True)
-
-    def gaps(w: Float[Tensor, "context 1"]) -> Float[Tensor, "context response"]:
-        return (worst - least - least * torch.expm1(-w)).log() - least.log() + w
-
-    return gaps(root(lambda w: gaps(w).sum(-1, keepdim=True), torch.zeros_like(least), 1e-14))

@@ -39,4 +39,6 @@ def wpo(beta: float = 0.1) -> Method:
     """
     formula = "min(1, exp(sum_w(l_i - c_i)/n_w + sum_l(l_i - c_i)/n_l))"
     factor = Factor(value=_weight, formula=formula, signals=(log_collision,))
-    return replace(dpo(beta), name="wpo", factor=factor, source="zhou:24")
+    plain = dpo(beta)
+    optimum = plain.population_optimum
+    return replace(plain, name="wpo", factor=factor, source="zhou:24", optimum=optimum)
