@@ -29,7 +29,7 @@ def alone() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("two")
-    for done in launched(2, "-m", "tests.equivalence.preset_worker", str(out)):
+    for done in launched(2, "tests.equivalence.preset_worker", str(out)):
         assert done.returncode == 0, done.stderr[-3000:]
     return out
 
