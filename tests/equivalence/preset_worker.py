@@ -40,8 +40,8 @@ METHODS = {
 }
 COUNTS = (8, 1)
 """Examples of a step; one leaves a process without any."""
-ADAPTER = "tdpo_lora"
-RUNS = (*METHODS, ADAPTER)
+ADAPTER, LEARNS = "tdpo_lora", "sparse_po"
+RUNS = (*METHODS, ADAPTER, LEARNS)
 
 
 def steps(processes: Processes) -> Iterator[tuple[str, Tensor]]:
@@ -79,7 +79,8 @@ def steps(processes: Processes) -> Iterator[tuple[str, Tensor]]:
 
 def run(out: Path, name: str, parallel: str) -> None:
     """`collimate.train` with held-out data: three steps, so that a moving reference moves."""
-    method = METHODS[name.removesuffix("_lora")]
+    of_runs = {**METHODS, ADAPTER: METHODS["tdpo"], LEARNS: methods.sparse_po(0.3)}
+    method = of_runs[name]
     rows = ROWS[method.needs.view]
     train(
         out / f"{name} {parallel}",

@@ -17,8 +17,8 @@ from tests.equivalence.test_processes import launched
 pytestmark = pytest.mark.slow
 
 PARALLEL = ("ddp", "fsdp2")
-REFUSED = ("tr_dpo", "fsdp2")
-SERVED = [(name, parallel) for name in RUNS for parallel in PARALLEL if (name, parallel) != REFUSED]
+REFUSED = [("sparse_po", "fsdp2"), ("tr_dpo", "fsdp2")]
+SERVED = [one for name in RUNS for parallel in PARALLEL if (one := (name, parallel)) not in REFUSED]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,10 @@ def test_a_run_is_that_of_one_process(
         assert (found[key] - tensor).abs().max() < 1e-2 * max(tensor.abs().max(), 1e-3)
 
 
-def test_a_reference_that_moves_is_refused_where_it_would_be_sharded(together: Path) -> None:
-    (path,) = together.glob("*.refused")
-    assert path.stem == " ".join(REFUSED)
-    assert "is not sharded: use --parallel ddp" in path.read_text(encoding="utf-8")
+def test_what_moves_or_learns_beside_the_policy_is_refused_where_it_would_be_sharded(
+    together: Path,
+) -> None:
+    paths = sorted(together.glob("*.refused"))
+    assert [path.stem for path in paths] == [" ".join(one) for one in REFUSED]
+    for path in paths:
+        assert "is not sharded: use --parallel ddp" in path.read_text(encoding="utf-8")
