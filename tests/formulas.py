@@ -94,7 +94,7 @@ def _token_sum(view: PairLogProbs, which: int) -> Callable[..., Any]:
     assert view.tokens is not None
     owner, policy = view.tokens.sequence.numpy(), view.tokens.log_prob.numpy()
     reference = None if view.tokens.reference is None else view.tokens.reference.numpy()
-    names = ("forward_kl_to_reference", "log_collision", "mask", "kl_mask", "activation")
+    names = ("forward_kl_to_reference", "log_collision", "mask", "kl_mask", "activation_mask")
     signals = [view.tokens.signals[name].numpy() for name in names]
 
     def total(summand: Callable[..., Any]) -> Any:
@@ -103,8 +103,7 @@ def _token_sum(view: PairLogProbs, which: int) -> Callable[..., Any]:
             mine = owner == 2 * pair + which
             lengths = [int((owner == 2 * pair + answer).sum()) for answer in (0, 1)]
             ratio = None if reference is None else policy[mine] - reference[mine]
-            *others, strength = (signal[mine] for signal in signals)
-            others.append(strength / strength.mean())
+            others = (signal[mine] for signal in signals)
             terms = summand(np.arange(mine.sum()), policy[mine], ratio, *others, *lengths)
             sums.append(float(np.sum(terms * np.ones(mine.sum()))))
         return np.array(sums)

@@ -38,7 +38,7 @@ SYMBOLS: Mapping[str, str] = {
     "d_i": "KL(reference, policy) over the vocabulary at token i, nats",
     "m_i": "mask of token i, at least 0: learned (of the reward, where there are two)",
     "k_i": "mask of token i's divergence, at least 0, learned",
-    "a_i": "strength of the reference's hidden states at token i / its mean over the answer",
+    "a_i": "mask of token i, in [0, 1]: the reference's activation there among the answer's tokens",
     "c_i": "log of the sum over the vocabulary of p^2 at token i, nats",
     "gap": "mean of u_w - u_l over the step's kept pairs, without gradient",
     "gap_0": "running mean of the gaps of earlier steps; before there are any, gap",

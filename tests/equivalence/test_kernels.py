@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.nn.attention import flex_attention as flex_module
 
 from collimate.engine import head, kernels
 from collimate.engine.kernels import try_kernels
-from collimate.engine.trial import Name, Trial
+from collimate.engine.trial import Name, Trial, kernels_on
 from collimate.jobs import prepare
 from tests.equivalence.runs import metrics_of, record_of, text_pairs, train
 from tests.equivalence.test_resume import interrupted_at
@@ -40,6 +41,7 @@ def test_a_run_uses_what_its_trial_found_and_goes_on_with_it(
     plain = train(tmp_path / "plain", max_steps=2, **SMALL)
     assert record_of(plain.folder)["kernels"] == {}
     monkeypatch.setattr(prepare, "choose_kernels", tried)
+    monkeypatch.setattr(prepare, "kernels_on", lambda device: kernels_on(torch.device("cuda")))
     calls: list[int] = []
     sound = triton_head.fused_signals
     monkeypatch.setattr(

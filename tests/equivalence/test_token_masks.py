@@ -22,7 +22,7 @@ from collimate.engine.objective import objective_value
 from collimate.engine.packing import step_batch
 from collimate.engine.step import gradient_step, signals_of
 from collimate.jobs._requirements import require_none_of_layers
-from collimate.token_masks import activation
+from collimate.token_masks import activation_mask
 from tests.engine.tiny import difference, gradients, model_of, pairs
 from tests.equivalence.runs import metrics_of, text_pairs, train
 from tests.equivalence.test_steps import ONE_BY_ONE, WHOLE, reference_of
@@ -55,7 +55,7 @@ def by_plain_autograd(
             columns["log_prob"].append(log_p.gather(1, row[len(one.prompt) :, None])[:, 0])
             columns["forward_kl_to_reference"].append((log_q.exp() * (log_q - log_p)).sum(-1))
             for name, module in engine.of_layers.items():
-                columns[name].append(module(layers))
+                columns[name].append(module(layers, torch.zeros(len(answer.ids)).long()))
     log_prob, *signals = (torch.cat(columns[name]) for name in names)
     flat = torch.from_numpy(np.concatenate([row for rows in reference for row in rows]))
     batch = step_batch(examples, log_prob, flat, dict(zip(names[1:], signals, strict=True)))
@@ -134,6 +134,6 @@ def test_what_it_learns_is_counted_and_not_sharded(tmp_path: Path) -> None:
 
 
 def test_a_signal_of_layers_is_not_in_logits() -> None:
-    assert activation in signals_of(Objective.of(METHODS["mapo"]))
+    assert activation_mask in signals_of(Objective.of(METHODS["mapo"]))
     with pytest.raises(BadComposition, match="hidden states"):
-        activation.value(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long))
+        activation_mask.value(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long))

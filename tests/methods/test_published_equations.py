@@ -27,7 +27,7 @@ def view_of(log_prob, reference, lengths, margin=None, signals=None):
     none = torch.zeros_like(log_prob.detach())
     if signals is None:
         names = ("log_collision", "forward_kl_to_reference", "reward_mask", "kl_mask", "mask")
-        signals = {**dict.fromkeys(names, none), "activation": none + 1}
+        signals = {**dict.fromkeys(names, none), "activation_mask": none + 1}
     unknown = torch.full((sequences,), math.nan, dtype=log_prob.dtype)
     view = Batch(
         sequence=torch.arange(sequences).repeat_interleave(lengths),
@@ -59,7 +59,7 @@ def numbers_of(count=200):
     masks[:2] = (masks[:2] - 0.3).relu()  # a third of the tokens left out
     signals = {"log_collision": -collision, "forward_kl_to_reference": kl}
     signals |= {"reward_mask": masks[0], "kl_mask": masks[1], "mask": masks[0]}
-    return policy, reference, lengths, margin, {**signals, "activation": masks[2] + 0.5}
+    return policy, reference, lengths, margin, {**signals, "activation_mask": masks[2]}
 
 
 def pairs():
@@ -331,9 +331,7 @@ def learned(view, *names):
 
 
 def mapo(view, beta):
-    a, owner = view.tokens.signals["activation"], view.tokens.sequence
-    means = torch.stack([a[owner == i].mean() for i in range(2 * len(view))])
-    return sparse_po(view, beta, 0.0, *[a / means[owner]] * 2)
+    return sparse_po(view, beta, 0.0, *learned(view, "activation_mask") * 2)
 
 
 def tpo(view, beta, alpha):
@@ -645,13 +643,13 @@ def test_masks_of_one_are_tdpo1_and_half_a_mask_is_half_a_beta():
     policy, reference, lengths, margin, signals = numbers_of(20)
     for mask, beta in ((1.0, 0.3), (0.5, 0.15)):
         even = dict.fromkeys(
-            ("reward_mask", "kl_mask", "mask", "activation"), torch.full_like(policy, mask)
+            ("reward_mask", "kl_mask", "mask", "activation_mask"), torch.full_like(policy, mask)
         )
         view = view_of(policy, reference, lengths, margin, {**signals, **even})
         want = methods.tdpo1(beta)(view)
         for preset in (methods.sparse_po, methods.sparse_po_common):
             assert_close(preset(0.3, l1=0.0)(view), want, rtol=1e-12, atol=0)
-        assert_close(methods.mapo(0.3)(view), methods.tdpo1(0.3)(view), rtol=1e-12, atol=0)
+        assert_close(methods.mapo(0.3)(view), want, rtol=1e-12, atol=0)
 
 
 def test_a_mask_of_zero_takes_its_token_out_of_the_gradient():

@@ -39,6 +39,7 @@ def world(seed):
 def view_of(policy, reference, answers, masks):
     before, token = answers[:, :-1].flatten(), answers[:, 1:].flatten()
     hidden = torch.eye(TOKENS, dtype=torch.float64)[before][None]
+    row = torch.arange(len(answers)).repeat_interleave(LENGTH)
     kl = divergences.forward_kl.exact(policy, reference)[before]
     sequences = len(answers)
     unknown = torch.full((sequences,), float("nan"), dtype=torch.float64)
@@ -54,7 +55,7 @@ def view_of(policy, reference, answers, masks):
         reference=reference[before, token],
         signals={
             "forward_kl_to_reference": kl,
-            **{name: mask(hidden) for name, mask in masks.items()},
+            **{name: mask(hidden, row) for name, mask in masks.items()},
         },
     ).pairs()
 

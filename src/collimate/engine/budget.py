@@ -18,7 +18,7 @@ from collimate.engine.plan import micro_batches
 from collimate.engine.processes import ALONE, Processes
 from collimate.engine.sizes import activation_bytes, signal_bytes
 from collimate.signals import LogProb, log_prob
-from collimate.token_masks import FromLayers
+from collimate.token_masks import FromLayers, reads_layers
 
 GIGABYTE = 2**30
 _PROBED = 1024  # tokens of the micro-batch that is measured
@@ -86,10 +86,9 @@ def _head_takes(
     model: LogProbModel, packed: Packed, signals: Sequence[Signal], autocast: Autocast
 ) -> tuple[int, int]:
     """Bytes at the peak of the head's passes over a full chunk, and of a reference's hidden states."""
-    of_layers = any(isinstance(signal, FromLayers) for signal in signals)
     from_logits = [signal for signal in signals if not isinstance(signal, FromLayers)]
     with autocast():
-        said = model.said(packed, layers=of_layers)
+        said = model.said(packed, layers=reads_layers(signals))
     own = said.readout
     bias = None if own.bias is None else own.bias.detach()
     readout = Readout(own.weight.detach(), bias, scale=own.scale, softcap=own.softcap)

@@ -20,7 +20,7 @@ from collimate.engine.plan import micro_batches
 from collimate.engine.processes import ALONE, Processes
 from collimate.engine.store import LogProbStore
 from collimate.signals import log_prob
-from collimate.token_masks import FromLayers
+from collimate.token_masks import reads_layers
 
 Progress = Callable[[int], None]
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -47,8 +47,7 @@ def outputs(
     if frozen is None or all(signal.against == "none" for signal in signals):
         return model(packed, signals)
     beside = packed if frozen.shared == model.shared else pack(frozen, examples)
-    layers = any(isinstance(signal, FromLayers) for signal in signals)
-    return model(packed, signals, frozen.said(beside, layers=layers))
+    return model(packed, signals, frozen.said(beside, layers=reads_layers(signals)))
 
 
 def log_probs(

@@ -99,9 +99,11 @@ class LogProbModel(nn.Module):
             head = self._head()
             found = head(selected, packed.target, self.readout(), from_logits, other)
             values = dict(zip([signal.name for signal in from_logits], found, strict=True))
-            for name, module in self.of_layers.items():
-                if other is not None and other.layers is not None:
-                    values[name] = module(other.layers)
+            for signal in signals:
+                if isinstance(signal, FromLayers):
+                    assert other is not None
+                    module = self.of_layers[signal.name]
+                    values[signal.name] = module(other.layers, packed.answer)
         return tuple(values[signal.name] for signal in signals)
 
     def _head(self) -> Callable[..., tuple[Float[Tensor, " token"], ...]]:

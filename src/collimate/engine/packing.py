@@ -32,7 +32,7 @@ class Packed:
 
     ids, positions: [row, width]. filled: real tokens, None where every one is. spans: None in the
     plain layout. select: flat index of the position that predicts each answer token. target: the
-    token itself.
+    token itself. answer: number of the answer that it belongs to, from 0 on.
     """
 
     ids: Int[Tensor, "row width"]
@@ -41,6 +41,7 @@ class Packed:
     spans: tuple[Span, ...] | None
     select: Int[Tensor, " token"]
     target: Int[Tensor, " token"]
+    answer: Int[Tensor, " token"]
 
     def to(self, device: torch.device) -> Packed:
         """The same on `device`."""
@@ -116,6 +117,7 @@ def pack_shared(examples: Sequence[Example]) -> Packed:
         spans=tuple(spans),
         select=torch.from_numpy(np.concatenate(select)).long(),
         target=_targets(examples),
+        answer=_answers(examples),
     )
 
 
@@ -140,11 +142,17 @@ def pack_plain(examples: Sequence[Example]) -> Packed:
         spans=None,
         select=torch.from_numpy(np.concatenate(select)).long(),
         target=_targets(examples),
+        answer=_answers(examples),
     )
 
 
 def _targets(examples: Sequence[Example]) -> Int[Tensor, " token"]:
     return torch.from_numpy(np.concatenate([a.ids for e in examples for a in e.answers])).long()
+
+
+def _answers(examples: Sequence[Example]) -> Int[Tensor, " token"]:
+    lengths = torch.tensor([len(answer.ids) for example in examples for answer in example.answers])
+    return torch.repeat_interleave(torch.arange(len(lengths)), lengths)
 
 
 def token_weights(answer: Answer) -> Float[np.ndarray, " token"]:

@@ -46,7 +46,7 @@ from collimate.engine.sharding import shard
 from collimate.engine.sizes import run_sizes, weight_bytes
 from collimate.engine.step import signals_of
 from collimate.engine.tokenizer import load_tokenizer
-from collimate.engine.trial import Name, Trial, kernels_of, sentence
+from collimate.engine.trial import Name, Trial, kernels_of, kernels_on, sentence
 from collimate.jobs._console import Console
 from collimate.jobs._examples import load_examples
 from collimate.jobs._kinds import kind_of
@@ -214,7 +214,7 @@ def prepare(
                 gradients="all" if settings.lora_rank is None else "vectors",
                 processes=runtime.processes,
             )
-        if runtime.device.type != "cuda":
+        if kernels_of(trials) not in kernels_on(runtime.device):
             trials = {}  # a record of another machine's: the run's identity tells
         for name, trial in trials.items():
             console.say(sentence(name, trial))

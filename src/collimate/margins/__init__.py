@@ -22,7 +22,6 @@ from collimate.margins.margin import Margin as Margin
 from collimate.margins.masked import TokenMask as TokenMask
 from collimate.margins.masked import absent_mask as absent_mask
 from collimate.margins.masked import masked_log_ratio_gap as masked_log_ratio_gap
-from collimate.margins.masked import over_its_mean as over_its_mean
 from collimate.margins.penalised import penalised_log_ratio_gap as penalised_log_ratio_gap
 from collimate.margins.sequential_kl import sequential_kl_gap as sequential_kl_gap
 from collimate.margins.single_answers import chosen_log_prob as chosen_log_prob

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,25 +18,17 @@ from collimate.margins.token_sums import token_signal, tokens_of
 
 @dataclass(frozen=True, slots=True)
 class TokenMask:
-    """How much each token counts: a signal as it is, or what `of` makes of it.
+    """How much each token counts: a signal, at least 0.
 
     formula: it as text, in the symbols that `collimate.explain` names.
     """
 
     signal: Signal
     formula: str
-    of: Callable[[TokenLogProbs, Tensor], Tensor] | None = None
 
     def __call__(self, tokens: TokenLogProbs) -> Float[Tensor, " token"]:
-        """One number per token, >= 0. BadComposition without the signal."""
-        values = token_signal(tokens, self.signal)
-        return values if self.of is None else self.of(tokens, values)
-
-
-def over_its_mean(tokens: TokenLogProbs, x: Float[Tensor, " token"]) -> Float[Tensor, " token"]:
-    """x of each token divided by its mean over the tokens of its answer."""
-    sums, counts = tokens.sums(x), tokens.sums(x.new_ones(len(x)))
-    return x * (counts / sums)[tokens.sequence]
+        """One number per token. BadComposition without the signal."""
+        return token_signal(tokens, self.signal)
 
 
 def _gap(
@@ -76,7 +67,7 @@ def masked_log_ratio_gap(along: Signal, reward: TokenMask, penalty: TokenMask) -
     """h = Σ_w (m·u + k·d) - Σ_l (m·u + k·d) over tokens: m, k the masks, d the signal `along`.
 
     With u the log-ratio and d = KL(q‖p) over the vocabulary at each token (nats), and both masks 1, it
-    is the gap of TDPO1. Logs the share of tokens that each learned mask leaves out.
+    is the gap of TDPO1. Logs the share of tokens that each mask leaves out.
 
     Errors: BadComposition without tokens, or the signals. Source: christopoulou:25.
 
@@ -96,7 +87,7 @@ def masked_log_ratio_gap(along: Signal, reward: TokenMask, penalty: TokenMask) -
             reference=True,
             signals=tuple(dict.fromkeys((along, *(mask.signal for mask in masks)))),
         ),
-        facts=partial(_facts, masks=tuple(mask for mask in masks if mask.of is None)),
+        facts=partial(_facts, masks=masks),
         formula=f"sum_w({one}) - sum_l({one})",
         source="christopoulou:25",
     )

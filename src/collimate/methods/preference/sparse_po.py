@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from collimate import divergences, losses, margins
-from collimate._checks import at_least_zero
-from collimate.compose import Method, Summand
-from collimate.methods.preference.dpo import dpo
-from collimate.signals import divergence_to_reference
+from collimate.compose import Method
+from collimate.margins import TokenMask
+from collimate.methods.preference._masked import masked, sparse
 from collimate.token_masks import sparse_mask
 
 
@@ -25,22 +21,6 @@ def sparse_po(beta: float = 0.1, l1: float = 0.001) -> Method:
     >>> [signal.name for signal in sparse_po().needs.signals]
     ['forward_kl_to_reference', 'reward_mask', 'kl_mask']
     """
-    along = divergence_to_reference(divergences.forward_kl)
-    reward = margins.TokenMask(sparse_mask("reward_mask"), "m_i")
-    penalty = margins.TokenMask(sparse_mask("kl_mask"), "k_i")
-    return replace(
-        dpo(beta),
-        name="sparse_po",
-        margin=margins.masked_log_ratio_gap(along, reward, penalty),
-        also=(
-            Summand(
-                name="mask",
-                margin=margins.absent_mask(reward, penalty),
-                loss=losses.negation,
-                coefficient=at_least_zero("l1", l1),
-                beta=1.0,
-            ),
-        ),
-        source="christopoulou:25",
-        optimum=None,
-    )
+    reward = TokenMask(sparse_mask("reward_mask"), "m_i")
+    penalty = TokenMask(sparse_mask("kl_mask"), "k_i")
+    return sparse(masked("sparse_po", beta, reward, penalty), l1, reward, penalty)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from collimate import divergences, losses, margins
-from collimate._checks import at_least_zero
-from collimate.compose import Method, Summand
-from collimate.methods.preference.dpo import dpo
-from collimate.signals import divergence_to_reference
+from collimate.compose import Method
+from collimate.margins import TokenMask
+from collimate.methods.preference._masked import masked, sparse
 from collimate.token_masks import sparse_mask
 
 
@@ -23,21 +19,5 @@ def sparse_po_common(beta: float = 0.1, l1: float = 0.001) -> Method:
     >>> sparse_po_common().margin.name
     'masked_log_ratio_gap(forward_kl_to_reference, mask, mask)'
     """
-    along = divergence_to_reference(divergences.forward_kl)
-    mask = margins.TokenMask(sparse_mask("mask"), "m_i")
-    return replace(
-        dpo(beta),
-        name="sparse_po_common",
-        margin=margins.masked_log_ratio_gap(along, mask, mask),
-        also=(
-            Summand(
-                name="mask",
-                margin=margins.absent_mask(mask),
-                loss=losses.negation,
-                coefficient=at_least_zero("l1", l1),
-                beta=1.0,
-            ),
-        ),
-        source="christopoulou:25",
-        optimum=None,
-    )
+    mask = TokenMask(sparse_mask("mask"), "m_i")
+    return sparse(masked("sparse_po_common", beta, mask, mask), l1, mask)
