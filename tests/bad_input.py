@@ -274,6 +274,7 @@ SETTINGS = [
     flag("checkpoint every 0", "--checkpoint-every", 0, words=("checkpoint_every",)),
     flag("keep 0", "--keep", 0, words=("keep", "at least 1", "got 0")),
     flag("samples negative", "--samples", -1, words=("samples", "at least 0")),
+    flag("recorded pairs negative", "--recorded-pairs", -1, words=("recorded_pairs", "at least 0")),
     flag("tokens 0", "--tokens-per-micro-batch", 0, words=("tokens_per_micro_batch",)),
     flag("unknown parallel", "--parallel", "fsdp", words=("parallel", "did you mean 'fsdp2'?")),
     flag("no DeepSpeed config", "--deepspeed", "nowhere.json", words=("nowhere.json",)),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collimate._checks import BadConfig, BadData
-from collimate.diagnostics import (
+from collimate.diagnostics.lifelong import (
     Evaluated,
     Learnt,
     performance_maintenance,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,14 @@ def record_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text(encoding="utf-8"))
 
 
+def stop_before(folder: Path, *steps: int) -> None:
+    """Make a finished run one that was stopped before these checkpoints were written."""
+    for step in steps:
+        shutil.rmtree(folder / "checkpoints" / f"step-{step:08d}")
+    record = {**record_of(folder), "status": "stopped"}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+
+
 def weights_of(folder: Path) -> str:
     """sha256 of the saved weights: of megabytes that differ pytest would write a diff for minutes."""
     (path,) = (folder / "model").glob("*.safetensors")
@@ -127,6 +136,7 @@ def require_equal(folder: Path, undisturbed: Path) -> None:
     assert record["reference"]["hash"] == expected["reference"]["hash"]
     first = "first_step_max_log_ratio"
     assert record["reference"][first] == expected["reference"][first]
+    assert contents(folder / "pairs") == contents(undisturbed / "pairs")
     newest = sorted((folder / "checkpoints").iterdir())[-1]
     found, wanted = contents(newest), contents(undisturbed / "checkpoints" / newest.name)
     for name in ("model.safetensors", "optimizer.safetensors", "random.safetensors"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from collimate._checks import BadConfig, BadModel
 from collimate.axes import ReferenceUpdate
 from collimate.engine.moving import move_reference
 from tests.engine.tiny import difference, model_of
-from tests.equivalence.runs import metrics_of, policy, text_pairs, train
+from tests.equivalence.runs import metrics_of, policy, stop_before, text_pairs, train
 
 ROWS = text_pairs(24)
 
@@ -57,13 +56,7 @@ def test_a_resumed_run_has_the_reference_of_the_undisturbed_one(tmp_path: Path) 
     method = methods.tr_dpo(0.5, alpha=0.6, tau=2)
     whole = train(tmp_path / "whole", method=method, **common)
     cut = train(tmp_path / "cut", method=method, **common)
-    for step in (8, 6):
-        (last,) = cut.folder.glob(f"checkpoints/step-{step:08d}")
-        for path in last.iterdir():
-            path.unlink()
-        last.rmdir()
-    record = json.loads((cut.folder / "run.json").read_text())
-    (cut.folder / "run.json").write_text(json.dumps({**record, "status": "stopped"}))
+    stop_before(cut.folder, 8, 6)
     resumed = train(tmp_path / "cut", method=method, resume=True, **common)
     found, wanted = (
         load_file(run.folder / "model" / "model.safetensors") for run in (resumed, whole)

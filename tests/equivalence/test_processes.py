@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,8 @@ from torch import Tensor
 from collimate.engine.plan import shares
 from collimate.engine.processes import ALONE, Processes
 from tests.engine.tiny import pairs
-from tests.equivalence.runs import metrics_of, record_of, saved, text_pairs
+from tests.equivalence.runs import metrics_of, record_of, saved, stop_before, text_pairs
+from tests.equivalence.test_pairs import pairs_of
 from tests.equivalence.worker import COUNTS, MODELS, OBJECTIVES, results
 from tests.warm import Ended, Started, start
 
@@ -176,6 +178,10 @@ class TestRuns:
                 if (line["step"], name) == (1, "reward_accuracy"):
                     continue  # every log-ratio is 0 but for rounding: whose sign it has is chance
                 assert line[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+        (found, *_), (wanted, *_) = pairs_of(run), pairs_of(other)
+        for name, column in wanted.items():
+            tolerance = 1e-4 * np.abs(column).max()
+            assert found[name] == pytest.approx(column, abs=tolerance, nan_ok=True), name
 
     @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
     @pytest.mark.slow
@@ -302,11 +308,7 @@ class TestRuns:
     ) -> None:
         name = f"{before}{after}".translate({ord(c): None for c in "(), '"})
         run = self.run(place, name, before[0], "--parallel", before[1])
-        record = record_of(run)
-        for path in (run / "checkpoints" / "step-00000006").iterdir():
-            path.unlink()
-        (run / "checkpoints" / "step-00000006").rmdir()
-        (run / "run.json").write_text(json.dumps({**record, "status": "stopped"}), encoding="utf-8")
+        stop_before(run, 6)
         self.run(place, name, after[0], "--parallel", after[1], "--resume")
         self.require_close(run, single)
 

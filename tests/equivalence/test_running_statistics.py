@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,14 @@ import torch
 
 import collimate
 from collimate import methods
-from tests.equivalence.runs import policy, record_of, require_equal, sums, text_pairs, train
+from tests.equivalence.runs import (
+    policy,
+    require_equal,
+    stop_before,
+    sums,
+    text_pairs,
+    train,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +34,7 @@ def run(out: Path, **given: object) -> collimate.Run:
 
 def test_a_resumed_run_comes_to_the_same_bits(tmp_path: Path) -> None:
     whole, cut = run(tmp_path / "whole"), run(tmp_path / "cut")
-    for step in (8, 6):
-        shutil.rmtree(cut.folder / "checkpoints" / f"step-{step:08d}")
-    record = record_of(cut.folder)
-    (cut.folder / "run.json").write_text(json.dumps({**record, "status": "stopped"}))
+    stop_before(cut.folder, 8, 6)
     run(tmp_path / "cut", resume=True)
     require_equal(cut.folder, whole.folder)
     states = [

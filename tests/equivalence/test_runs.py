@@ -360,10 +360,15 @@ class TestStep:
         assert after["log_prob_rejected"] == pytest.approx(pl.mean(), rel=1e-5)
         assert after["log_ratio_chosen"] == pytest.approx((pw - qw).mean(), abs=1e-4)
         assert after["log_ratio_rejected"] == pytest.approx((pl - ql).mean(), abs=1e-4)
+        sure = 1 / (1 + np.exp(-0.3 * abs(u)))  # of the favoured answer
+        missed = np.bincount((10 * sure).astype(int), weights=(u > 0) - sure)
+        assert after["calibration_error"] == pytest.approx(abs(missed).sum() / len(u), abs=1e-5)
         for name in ("reward_accuracy", "likelihood_accuracy"):
             low, high = after[f"{name}_interval"]
             assert low <= after[name] <= high
             assert high - low > 0.1  # twelve rows say little
+        low, high = after["calibration_error_interval"]
+        assert 0 <= low < high <= 1
         before = run.record["evaluation"]["before"]
         assert before["likelihood_accuracy"] == pytest.approx(np.mean(qw > ql))
         inner = [line for line in metrics_of(run) if "evaluation" in line]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from collimate.engine.step import gradient_step, signals_of
 from collimate.jobs._requirements import require_none_of_layers
 from collimate.token_masks import activation_mask
 from tests.engine.tiny import difference, gradients, model_of, pairs
-from tests.equivalence.runs import metrics_of, text_pairs, train
+from tests.equivalence.runs import metrics_of, stop_before, text_pairs, train
 from tests.equivalence.test_steps import ONE_BY_ONE, WHOLE, reference_of
 
 METHODS = {name: getattr(methods, name)() for name in ("sparse_po", "sparse_po_common", "mapo")}
@@ -98,12 +97,7 @@ def test_a_resumed_run_has_the_masks_of_the_undisturbed_one(
     method = methods.sparse_po(0.5, l1=0.01)
     whole = train(tmp_path / "whole", method=method, **common)
     cut = train(tmp_path / "cut", method=method, **common)
-    (last,) = cut.folder.glob("checkpoints/step-00000006")
-    for path in last.iterdir():
-        path.unlink()
-    last.rmdir()
-    record = json.loads((cut.folder / "run.json").read_text())
-    (cut.folder / "run.json").write_text(json.dumps({**record, "status": "stopped"}))
+    stop_before(cut.folder, 6)
     resumed = train(tmp_path / "cut", method=method, resume=True, **common)
     found, wanted = (
         load_file(run.folder / "checkpoints" / "step-00000006" / "model.safetensors")

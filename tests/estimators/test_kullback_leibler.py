@@ -53,7 +53,7 @@ def test_k2_is_biased_by_the_third_moment_to_leading_order(seed):
         bias = expectation(kl_k2, log_p, log_q) - expectation(kl_k3, log_p, log_q)
         third = (log_p.exp() * (log_p - log_q) ** 3).sum() / 6
         rest.append(abs(float(bias - third)) / size**4)
-    assert rest[1] == pytest.approx(rest[0], rel=0.2, abs=2e-3)
+    assert rest[1] == pytest.approx(rest[0], rel=0.2, abs=2e-3)  # a fifth order is left at 1e-2
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_standard_error_is_that_of_repeated_samples(estimator):
     runs = [estimator(log_p[row], log_q[row]) for row in drawn]
     means = torch.tensor([run.mean for run in runs], dtype=torch.float64)
     told = sum(run.standard_error for run in runs) / len(runs)
-    assert float(means.std()) == pytest.approx(told, rel=0.12)
+    assert float(means.std()) == pytest.approx(told, rel=0.12)  # 400 runs: 3 sd of a sd
     covered = (means - expectation(estimator, log_p, log_q)).abs() < 1.96 * told
     assert float(covered.double().mean()) == pytest.approx(0.95, abs=0.035)
 

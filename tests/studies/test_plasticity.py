@@ -5,15 +5,7 @@ from statistics import fmean
 import pytest
 import torch
 
-from collimate.diagnostics import (
-    Evaluated,
-    Learnt,
-    active_fraction,
-    dormant_fraction,
-    performance_maintenance,
-    scaled,
-    transfer,
-)
+from collimate.diagnostics import active_fraction, dormant_fraction, lifelong
 
 
 def network(seed, inputs=10, width=32, classes=4):
@@ -90,7 +82,9 @@ def tasks(seed):
 def accuracies(model, found):
     with torch.no_grad():
         return {
-            name: scaled((model(x[120:]).argmax(-1) == y[120:]).double().mean().item(), 0.0, 1.0)
+            name: lifelong.scaled(
+                (model(x[120:]).argmax(-1) == y[120:]).double().mean().item(), 0.0, 1.0
+            )
             for name, (x, y) in found.items()
         }
 
@@ -98,13 +92,16 @@ def accuracies(model, found):
 def lifetime(seed, *, replay):
     """The log of learning a, b, c in turn, with or without rows of all earlier tasks."""
     found, model = tasks(seed), network(seed)
-    log = [Evaluated(performance=accuracies(model, found))]
+    log = [lifelong.Evaluated(performance=accuracies(model, found))]
     seen = []
     for name in "abc":
         x, y = found[name]
         seen = [*seen, (x[:120], y[:120])] if replay else [(x[:120], y[:120])]
         learn(model, *(torch.cat(part) for part in zip(*seen, strict=True)), 100)
-        log += [Learnt(task=name), Evaluated(performance=accuracies(model, found))]
+        log += [
+            lifelong.Learnt(task=name),
+            lifelong.Evaluated(performance=accuracies(model, found)),
+        ]
     return log
 
 
@@ -115,8 +112,8 @@ def test_learning_in_turn_forgets_and_replay_does_not():
     """
     for seed in range(5):
         forgets, keeps = (lifetime(seed, replay=replay) for replay in (False, True))
-        kept = [fmean(performance_maintenance(log).values()) for log in (forgets, keeps)]
-        back = [fmean(transfer(log).backward.values()) for log in (forgets, keeps)]
+        kept = [fmean(lifelong.performance_maintenance(log).values()) for log in (forgets, keeps)]
+        back = [fmean(lifelong.transfer(log).backward.values()) for log in (forgets, keeps)]
         assert kept[0] < -20
         assert kept[1] > -2
         assert back[0] < -0.05

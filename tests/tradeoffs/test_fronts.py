@@ -111,7 +111,9 @@ def test_intervals_cover_and_shrink_with_the_root_of_seeds():
             widths[seeds].append((found.high - found.low).mean())
             if seeds == 32:
                 hits += ((found.low <= 0) & (found.high >= 0)).sum()
-    assert np.mean(widths[8]) / np.mean(widths[32]) == pytest.approx(2, rel=0.1)
+    assert np.mean(widths[8]) / np.mean(widths[32]) == pytest.approx(
+        2, rel=0.1
+    )  # of 20 fronts each
     assert abs(hits / 800 - 0.937) < 3 * math.sqrt(0.937 * 0.063 / 800)
 
 

@@ -51,6 +51,7 @@ HELP: Mapping[str, str] = {
     "cache_gb": "that folder is held to; models used longest ago go first",
     "trackers": "tensorboard, wandb, trackio ...; may be repeated",
     "samples": "held-out prompts to answer before and after",
+    "recorded_pairs": "of so many training pairs the run folder keeps texts and figures",
     "tokens_per_micro_batch": "memory against speed; changes no number",
     "memory_budget": "GB; --tokens-per-micro-batch is then measured once",
     "activation_checkpointing": "compute layers again backward: less memory, a third slower",

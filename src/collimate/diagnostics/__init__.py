@@ -1,6 +1,7 @@
 """Read-only measurements: of log-probs, forecasts, thresholds, raters and trends."""
 
 from collimate.diagnostics import calibration as calibration
+from collimate.diagnostics import lifelong as lifelong
 from collimate.diagnostics import probes as probes
 from collimate.diagnostics import raters as raters
 from collimate.diagnostics import thresholds as thresholds
@@ -28,15 +29,6 @@ from collimate.diagnostics.intervals import bootstrap_mean as bootstrap_mean
 from collimate.diagnostics.length_bias import LengthBin as LengthBin
 from collimate.diagnostics.length_bias import accuracy_by_length as accuracy_by_length
 from collimate.diagnostics.length_bias import length_bias as length_bias
-from collimate.diagnostics.lifelong import Evaluated as Evaluated
-from collimate.diagnostics.lifelong import Learnt as Learnt
-from collimate.diagnostics.lifelong import Transfer as Transfer
-from collimate.diagnostics.lifelong import performance_maintenance as performance_maintenance
-from collimate.diagnostics.lifelong import recovery as recovery
-from collimate.diagnostics.lifelong import relative_performance as relative_performance
-from collimate.diagnostics.lifelong import sample_efficiency as sample_efficiency
-from collimate.diagnostics.lifelong import scaled as scaled
-from collimate.diagnostics.lifelong import transfer as transfer
 from collimate.diagnostics.log_ratios import effective_sample_size as effective_sample_size
 from collimate.diagnostics.log_ratios import mean_log_ratio as mean_log_ratio
 from collimate.diagnostics.loss_slopes import LossSlopes as LossSlopes
@@ -79,9 +71,7 @@ __all__ = [
     "Correlation",
     "Displacement",
     "Entanglement",
-    "Evaluated",
     "GradientProducts",
-    "Learnt",
     "LengthBin",
     "LossSlopes",
     "MassMoved",
@@ -93,7 +83,6 @@ __all__ = [
     "Sharpness",
     "ThreeD",
     "TopK",
-    "Transfer",
     "accuracy_by_length",
     "active_fraction",
     "antiphase",
@@ -121,6 +110,7 @@ __all__ = [
     "ideal_gap",
     "idealised_accuracy",
     "length_bias",
+    "lifelong",
     "list_statistics",
     "log_slope_ratio",
     "loss_slopes",
@@ -129,23 +119,17 @@ __all__ = [
     "opposing_signals",
     "over_optimisation",
     "pair_statistics",
-    "performance_maintenance",
     "probes",
     "proxy_by_quantile",
     "proxy_error",
     "proxy_gain",
     "ranking_accuracy",
     "raters",
-    "recovery",
-    "relative_performance",
-    "sample_efficiency",
-    "scaled",
     "sharpness",
     "statistics",
     "three_d_properties",
     "thresholds",
     "thumb_statistics",
     "top_k_indicators",
-    "transfer",
     "where_the_mass_went",
 ]

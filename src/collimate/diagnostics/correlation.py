@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from collimate._checks import BadData
+from collimate.diagnostics._groups import numbered
 
 _CONSTANT = 1e-12  # of the mean square: below it a spread is rounding
 
@@ -52,12 +53,11 @@ def correlation(
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise BadData("a correlation needs finite values")
-    index = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    owner = np.array([index[group] for group in groups])
+    owner, count = numbered(groups)
     x, y = a - a.mean(), b - b.mean()  # the moments of large numbers would cancel
     moments = np.stack(
         [
-            np.bincount(owner, weights=w, minlength=len(index))
+            np.bincount(owner, weights=w, minlength=count)
             for w in (np.ones(len(x)), x, y, x * x, y * y, x * y)
         ],
         axis=1,
@@ -65,7 +65,7 @@ def correlation(
     generator = np.random.default_rng(seed)
     sums = np.empty((draws, moments.shape[1]))
     for i in range(draws):  # one draw at a time: memory stays linear in the groups
-        sums[i] = moments[generator.integers(0, len(index), len(index))].sum(0)
+        sums[i] = moments[generator.integers(0, count, count)].sum(0)
     drawn = _pearson(sums)
     known = drawn[~np.isnan(drawn)]
     low, high = (

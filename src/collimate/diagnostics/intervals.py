@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from collimate._checks import BadData
+from collimate.diagnostics._groups import numbered
 
 _AT_ONCE = 2**14  # groups drawn: memory stays linear in them, and few of them are quick
 
@@ -34,15 +35,14 @@ def bootstrap_mean(
             "the interval of a mean needs values, and the group of each, got "
             f"{len(values)} values and {len(groups)} groups: give the prompt of every row"
         )
-    index = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    owner = np.array([index[group] for group in groups])
-    sums = np.bincount(owner, weights=values, minlength=len(index))
-    counts = np.bincount(owner, minlength=len(index))
+    owner, count = numbered(groups)
+    sums = np.bincount(owner, weights=values, minlength=count)
+    counts = np.bincount(owner, minlength=count)
     generator = np.random.default_rng(seed)
-    at_once = max(1, _AT_ONCE // len(index))
+    at_once = max(1, _AT_ONCE // count)
     means: list[Float[np.ndarray, " draw"]] = []
     for start in range(0, draws, at_once):
-        drawn = generator.integers(0, len(index), (min(at_once, draws - start), len(index)))
+        drawn = generator.integers(0, count, (min(at_once, draws - start), count))
         means.append(sums[drawn].sum(-1) / counts[drawn].sum(-1))
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from collimate._types import Example
 from collimate.axes import Signal
 from collimate.engine.fingerprint import sequence_key
-from collimate.engine.model import LogProbModel, causal_model
+from collimate.engine.model import LogProbModel, Watch, causal_model
 from collimate.engine.packing import Packed, pack_plain, pack_shared
 from collimate.engine.plan import micro_batches
 from collimate.engine.processes import ALONE, Processes
@@ -41,13 +41,17 @@ def outputs(
     examples: Sequence[Example],
     signals: Sequence[Signal],
     frozen: LogProbModel | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Float[Tensor, " token"], ...]:
-    """One forward pass: each signal of each answer token; `frozen` for those against a reference."""
+    """One forward pass: each signal of each answer token; `frozen` for those against a reference.
+
+    watch: is shown the hidden states that predict them.
+    """
     packed = pack(model, examples)
     if frozen is None or all(signal.against == "none" for signal in signals):
-        return model(packed, signals)
+        return model(packed, signals, watch=watch)
     beside = packed if frozen.shared == model.shared else pack(frozen, examples)
-    return model(packed, signals, frozen.said(beside, layers=reads_layers(signals)))
+    return model(packed, signals, frozen.said(beside, layers=reads_layers(signals)), watch)
 
 
 def log_probs(

@@ -154,12 +154,30 @@ def save_model(
         options["save_embedding_layers"] = False
     if state is not None:
         options["state_dict"] = dict(state)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    with _explaining_save("the model", folder, partial):
         model.save_pretrained(str(partial), **options)
         tokenizer.save_pretrained(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Save it as a folder, which is complete or absent; one that is there stays. Errors: BadRun."""
+    if folder.exists():
+        return
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with _explaining_save("the tokenizer", folder, partial):
+        tokenizer.save_pretrained(partial)
+        partial.rename(folder)
+
+
+@contextmanager
+def _explaining_save(what: str, folder: Path, partial: Path) -> Iterator[None]:
+    """Whatever a library raises on a full disk becomes a BadRun, and nothing is left behind."""
+    try:
+        yield
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         # A full disk is an OSError, safetensors' own, or a bare Exception from Rust's tokenizers.
@@ -167,7 +185,7 @@ def save_model(
             raise
         reason = getattr(error, "strerror", None) or error
         raise BadRun(
-            f"cannot write the model to {folder}: {reason}; free some space and run it again (a run goes "
+            f"cannot write {what} to {folder}: {reason}; free some space and run it again (a run goes "
             "on with --resume)"
         ) from error
 

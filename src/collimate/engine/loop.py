@@ -65,12 +65,14 @@ def run_steps(
     autocast: Autocast,
     frozen: LogProbModel | None = None,
     processes: Processes = ALONE,
+    similarity: bool = False,
     on_step: Callable[[LoopState, Mapping[str, Any] | None, StepOutcome], bool],
 ) -> LoopState:
     """Take the steps from `start` to the plan's end; `on_step` sees each and returns whether to go on.
 
     frozen: the reference as a model, for signals against it, and where it moves with the policy: its
-    log-probs are then computed in each step, and `reference` is not read.
+    log-probs are then computed in each step, and `reference` is not read. similarity: whether each step
+    measures how alike the answers of its pairs are.
 
     A step whose loss or gradient is not finite is skipped: its gradient is dropped, weights, optimiser,
     states of the methods and reference stay as they are, and its line says so; it counts for no move
@@ -108,6 +110,7 @@ def run_steps(
             autocast=autocast,
             frozen=frozen,
             processes=processes,
+            similarity=similarity,
         )
         processes.sum_gradients(parameters)
         norm = clip_gradients(parameters, settings.max_gradient_norm)

@@ -10,10 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._types import Batch, Example, ListLogProbs, Role, ThumbLogProbs, View
+from collimate._types import Batch, Example, ListLogProbs, PairLogProbs, Role, ThumbLogProbs, View
 from collimate.axes import State
 from collimate.compose import Objective
 from collimate.diagnostics import bootstrap_mean, compared_lists, statistics
+from collimate.diagnostics.calibration import (
+    calibration_error_interval,
+    expected_calibration_error,
+    preference_forecasts,
+)
 from collimate.engine.evaluate import Rows
 from collimate.engine.objective import objective_value, view_of
 from collimate.engine.packing import step_batch
@@ -59,7 +64,23 @@ def evaluation(
         record[name] = value.mean().item()
         if name.endswith("_accuracy"):
             record[f"{name}_interval"] = list(bootstrap_mean(value.double().numpy(), groups))
+    first = objective.parts[0].method
+    gap = first.measure(view, states[0]).get("reward_gap")
+    if isinstance(view, PairLogProbs) and gap is not None and gap.isfinite().all():
+        record |= _calibration(gap, groups)
     return record
+
+
+def _calibration(
+    reward_gap: Float[Tensor, " pair"], groups: Sequence[bytes]
+) -> Mapping[str, float | list[float]]:
+    """How far sigmoid(gap) is from the frequency with which the favoured answer was chosen."""
+    forecasts = preference_forecasts(reward_gap, torch.zeros_like(reward_gap))
+    both = (forecasts.probability, forecasts.outcome)
+    return {
+        "calibration_error": expected_calibration_error(*both),
+        "calibration_error_interval": list(calibration_error_interval(*both, [*groups, *groups])),
+    }
 
 
 def _first_view(objective: Objective, batch: Batch) -> View:

@@ -25,6 +25,8 @@ from collimate.engine.recompute import Context, recomputed_layers
 from collimate.signals import log_prob
 from collimate.token_masks import FromLayers
 
+Watch = Callable[[Float[Tensor, "token dim"]], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernels:
@@ -87,13 +89,17 @@ class LogProbModel(nn.Module):
         packed: Packed,
         signals: Sequence[Signal] = (log_prob,),
         other: OtherModel | None = None,
+        watch: Watch | None = None,
     ) -> tuple[Float[Tensor, " token"], ...]:
         """Each signal of each answer token (nats), float32 or better; gradients flow to the model.
 
-        other: what a frozen model says at the same tokens, for signals against it.
+        other: what a frozen model says at the same tokens, for signals against it. watch: is shown
+        the hidden states from which each answer token is predicted, without gradient.
         """
         hidden = self._read(packed).last_hidden_state
         selected = _as_autocast(_at(packed, hidden))
+        if watch is not None:
+            watch(selected.detach())
         from_logits = [signal for signal in signals if not isinstance(signal, FromLayers)]
         with torch.autocast(selected.device.type, enabled=False):
             head = self._head()

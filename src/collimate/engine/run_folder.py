@@ -21,6 +21,9 @@ _BEFORE_RECORD = {
     ".writable",
     "..writable.partial",
     ".run.json.partial",
+    "pairs",
+    "tokenizer",
+    ".tokenizer.partial",
 }
 
 # What --resume reads of run.json, and of which type.
@@ -48,6 +51,9 @@ class RunFolder:
         self.checkpoints_path = path / "checkpoints"
         self.report_path = path / "report.html"
         self.bad_rows_path = path / "bad_rows.jsonl"
+        self.pairs_path = path / "pairs"
+        self.tokenizer_path = path / "tokenizer"
+        self.suspect_rows_path = path / "suspect_rows.jsonl"
 
     def require_new(self) -> None:
         """Errors: BadRun if the folder holds a run or other files, or cannot be made."""
@@ -115,7 +121,7 @@ class RunFolder:
                     f"{self.record_path}: field '{name}' is missing or was damaged "
                     f"(got {str(record.get(name))[:60]}): restore the file, or start a new run"
                 )
-        for path in (*self.path.iterdir(), *self.checkpoints_path.rglob("*")):
+        for path in self.path.rglob("*"):
             if not is_inside(path, self.path):
                 raise BadRun(
                     f"{path} is a link out of the run folder, to {path.resolve()}: put the file itself "
@@ -127,7 +133,7 @@ class RunFolder:
         """Replace run.json in one move. Errors: BadRun if it cannot be written."""
         if not self.writes:
             return
-        with _writing(self.record_path):
+        with writing(self.record_path):
             write_atomically(
                 self.record_path,
                 json.dumps({"schema_version": SCHEMA_VERSION, **record}, indent=1).encode(),
@@ -137,14 +143,22 @@ class RunFolder:
         """Add one line to metrics.jsonl. Errors: BadRun if it cannot be written."""
         if not self.writes:
             return
-        with _writing(self.metrics_path), self.metrics_path.open("a", encoding="utf-8") as file:
+        with writing(self.metrics_path), self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def read_metrics(self) -> Iterator[Mapping[str, Any]]:
+        """The lines of metrics.jsonl, one after the other. Errors: BadRun if one was damaged."""
+        if not self.metrics_path.exists():
+            return
+        with self.metrics_path.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
 
     def metrics_size(self) -> int:
         """Bytes of metrics.jsonl, on disk for good. Errors: BadRun if they cannot be put there."""
         if not self.metrics_path.exists():
             return 0
-        with _writing(self.metrics_path), self.metrics_path.open("rb") as file:
+        with writing(self.metrics_path), self.metrics_path.open("rb") as file:
             os.fsync(file.fileno())
         return self.metrics_path.stat().st_size
 
@@ -160,20 +174,28 @@ class RunFolder:
                 "removed; put them back, or start a new run"
             )
         if held and self.writes:
-            with _writing(self.metrics_path):
+            with writing(self.metrics_path):
                 os.truncate(self.metrics_path, size)
 
     def write_bad_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """bad_rows.jsonl, one object per skipped row; no file if there is none. Errors: BadRun."""
+        self._write_rows(self.bad_rows_path, rows)
+
+    def write_suspect_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """suspect_rows.jsonl, one object per row that an alarm names. Errors: BadRun."""
+        self._write_rows(self.suspect_rows_path, rows)
+
+    def _write_rows(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         if not self.writes:
             return
-        with _writing(self.bad_rows_path):
-            write_json_lines(self.bad_rows_path, rows)
+        with writing(path):
+            path.unlink(missing_ok=True)
+            write_json_lines(path, rows)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """A full disk's own error names no file."""
+def writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written: a full disk's own error names none. Errors: BadRun."""
     try:
         yield
     except OSError as error:

@@ -24,15 +24,22 @@ from collimate.engine.objective import (
 from collimate.engine.packing import step_batch
 from collimate.engine.plan import micro_batches, shares
 from collimate.engine.processes import ALONE, Processes
+from collimate.engine.similarity import pair_similarity
 from collimate.signals import log_prob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """What a step saw: the objective's value, and the whole step as one batch without gradient."""
+    """What a step saw: the objective's value, and the whole step as one batch without gradient.
+
+    states: the methods' at its start. similarity: `pair_similarity` of its examples, None unless asked
+    for.
+    """
 
     loss: Float[Tensor, ""]
     batch: Batch
+    states: Sequence[State]
+    similarity: Float[Tensor, "example 2"] | None = None
 
 
 def gradient_step(
@@ -46,15 +53,17 @@ def gradient_step(
     autocast: Autocast,
     frozen: LogProbModel | None = None,
     processes: Processes = ALONE,
+    similarity: bool = False,
 ) -> StepOutcome:
     """Add the gradient of the objective over `examples` to the parameters' `.grad`.
 
     reference: per-token log-probs of each example's answers, None for methods without one. budget:
     tokens per micro-batch; it changes no number beyond rounding. frozen: the reference as a model, for
-    signals against its logits. Methods whose units depend on each
-    other are differentiated over the whole step first (two-pass pull-back), then pulled back to
-    the parameters micro-batch by micro-batch. Of several processes each computes its share of the
-    examples, and adds its share of the gradient; what the step saw is the whole step on all of them.
+    signals against its logits. similarity: whether to measure that of each pair's answers. Methods
+    whose units depend on each other are differentiated over the whole step first (two-pass
+    pull-back), then pulled back to the parameters micro-batch by micro-batch. Of several processes
+    each computes its share of the examples, and adds its share of the gradient; what the step saw is
+    the whole step on all of them.
     """
     signals = signals_of(objective)
     owners = shares(examples, processes.count)
@@ -62,10 +71,24 @@ def gradient_step(
     causal = causal_model(model.model)
     dtype = torch.float64 if causal.dtype == torch.float64 else torch.float32
     mine: dict[int, list[Tensor]] = {}  # example -> its values of each signal
+    alike: dict[int, Tensor] = {}  # example -> how alike its answers are
 
     def outputs_of(batch: Sequence[int]) -> tuple[Tensor, ...]:
+        chosen = [examples[i] for i in batch]
+
+        def watch(hidden: Tensor) -> None:
+            alike.update(zip(batch, pair_similarity(hidden, chosen), strict=True))
+
         with autocast():
-            return outputs(model, [examples[i] for i in batch], signals, frozen)
+            return outputs(model, chosen, signals, frozen, watch if similarity else None)
+
+    def outcome(loss: Tensor, whole: Batch) -> StepOutcome:
+        found = None
+        if similarity:
+            found = torch.stack(
+                _gathered(alike, owners, [2] * len(examples), torch.float64, processes)
+            )
+        return StepOutcome(loss=loss, batch=whole, states=states, similarity=found)
 
     if couples_batch(objective):
         for batch, counts in turns:
@@ -86,7 +109,7 @@ def gradient_step(
             ]
             (torch.stack(pulled).sum() * counts).backward()
         columns = [column.detach() for column in columns]
-        return StepOutcome(loss=loss.detach(), batch=_batch(examples, columns, reference, signals))
+        return outcome(loss.detach(), _batch(examples, columns, reference, signals))
     data = stand_in(examples, reference, signals, causal.device)
     denominators = denominators_of(objective, data, states)
     for batch, counts in turns:
@@ -98,7 +121,7 @@ def gradient_step(
             mine |= _by_example(examples, batch, values)
     columns = _columns(examples, owners, mine, signals, dtype, processes)
     whole = _batch(examples, columns, reference, signals)
-    return StepOutcome(loss=objective_value(objective, whole, states), batch=whole)
+    return outcome(objective_value(objective, whole, states), whole)
 
 
 def _turns(
@@ -165,17 +188,32 @@ def _columns(
     processes: Processes,
 ) -> list[Float[Tensor, " token"]]:
     """Each signal over the whole step, from what every process computed."""
-    sizes = [[examples[i].answer_tokens for i in own] for own in owners]
-    columns: list[Tensor] = []
-    for k in range(len(signals)):
-        parts = processes.gather([mine[i][k] for i in owners[processes.rank]], sizes, dtype)
-        by_example = {
-            i: part
-            for own, found in zip(owners, parts, strict=True)
-            for i, part in zip(own, found, strict=True)
-        }
-        columns.append(torch.cat([by_example[i] for i in range(len(examples))]))
-    return columns
+    sizes = [example.answer_tokens for example in examples]
+    return [
+        torch.cat(_gathered({i: v[k] for i, v in mine.items()}, owners, sizes, dtype, processes))
+        for k in range(len(signals))
+    ]
+
+
+def _gathered(
+    mine: Mapping[int, Float[Tensor, " _"]],
+    owners: Sequence[Sequence[int]],
+    sizes: Sequence[int],
+    dtype: torch.dtype,
+    processes: Processes,
+) -> list[Float[Tensor, " _"]]:
+    """The values of each example, in order, from the process that computed them."""
+    parts = processes.gather(
+        [mine[i] for i in owners[processes.rank]],
+        [[sizes[i] for i in own] for own in owners],
+        dtype,
+    )
+    found = {
+        i: part
+        for own, values in zip(owners, parts, strict=True)
+        for i, part in zip(own, values, strict=True)
+    }
+    return [found[i] for i in range(len(sizes))]
 
 
 def _batch(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,19 @@ from collimate.axes import Signal, State
 from collimate.compose import Objective
 from collimate.engine.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from collimate.engine.evaluate import Rows, signal_rows
-from collimate.engine.load import save_model
+from collimate.engine.load import save_model, save_tokenizer
 from collimate.engine.loop import LoopSettings, LoopState, run_steps
 from collimate.engine.metrics import evaluation as evaluation_metrics
 from collimate.engine.model import LogProbModel, has_adapter, width_of
 from collimate.engine.moving import moving_of
-from collimate.engine.objective import initial_states
+from collimate.engine.objective import initial_states, needs_of
+from collimate.engine.pair_figures import pair_figures, token_values
+from collimate.engine.pair_table import PairTable
 from collimate.engine.plan import Plan
 from collimate.engine.run_folder import RunFolder
 from collimate.engine.sharding import whole_state
 from collimate.engine.step import StepOutcome, signals_of
+from collimate.jobs._alarms import Alarms
 from collimate.jobs._console import Console
 from collimate.jobs._interrupt import interruptible
 from collimate.jobs._phases import Phases
@@ -34,7 +36,6 @@ from collimate.jobs.prepare import Prepared
 from collimate.jobs.run import Run
 from collimate.jobs.settings import TrainSettings
 from collimate.optim import OPTIMIZERS, default_learning_rate
-from collimate.report import FLAT_LINES, flat_loss
 from collimate.signals import log_prob
 
 
@@ -78,8 +79,20 @@ class Job:
         )
         self.moving = moving_of(objective, prepared.frozen)
         self.moved = None if self.moving is None else self.moving.reference.model  # saved with it
-        self.recent: deque[Mapping[str, Any]] = deque(maxlen=FLAT_LINES)
-        self.flat = False
+        self.pairs: PairTable | None = None
+        if options.recorded_pairs and needs_of(objective).view == "pairs":
+            examples = prepared.train.examples
+            self.pairs = PairTable(folder.pairs_path, examples, limit=options.recorded_pairs)
+        reference = prepared.reference
+        self.compares = self.moving is None and reference is not None and reference.is_policy
+        self.alarms = Alarms(
+            folder,
+            peak=peak,
+            max_skipped=options.max_skipped_steps,
+            compares=self.compares,
+            pairs=self.pairs,
+            say=console.say,
+        )
         self.identity = run_identity(objective, prepared, options, self.plan, self.loop)
 
     def run(self) -> Run:
@@ -124,6 +137,7 @@ class Job:
                 raise BadRun(_other_run(self.folder.path))
             self.prepared.processes.barrier()  # all have read what the main one now goes on to write
             self.folder.cut_metrics(metrics)
+            self.alarms.continues(self.folder.read_metrics(), before.get("alarms", ()))
             self.console.say(f"resuming after step {state.step} of {self.plan.steps}")
         else:
             with self.phases.phase("evaluate"):
@@ -137,6 +151,9 @@ class Job:
             self.folder.write_bad_rows(
                 [*self.prepared.train.bad_rows, *(held_out.bad_rows if held_out else ())]
             )
+        if self.pairs is not None and self.folder.writes:
+            save_tokenizer(self.prepared.tokenizer, self.folder.tokenizer_path)
+            self.pairs.begin()
         self.prepared.processes.require_same(f"{self.identity} {state.step}")
         self.record.update(status="running", identity=self.identity, skipped_steps=state.skipped)
         self.folder.write_record(self.record)
@@ -155,10 +172,12 @@ class Job:
                 self.record.update(steps=now.step, skipped_steps=now.skipped)
                 if now.step == 1:
                     self._require_zero_start(outcome)
+                if line is None or "skipped" not in line:
+                    self._record_pairs(now.step, outcome)
                 if line is not None:
                     self.folder.append_metrics(line)
                     self.prepared.runtime.log(line, step=now.step)
-                    self._explain(line)
+                    self.alarms.see(line)
                 bar.advance(1, _note(line))
                 every = self.options.evaluate_every
                 if every and now.step % every == 0 and now.step < self.plan.steps:
@@ -181,24 +200,19 @@ class Job:
                 autocast=self.prepared.runtime.autocast,
                 frozen=self.prepared.frozen,
                 processes=self.prepared.processes,
+                similarity=self.pairs is not None,
                 on_step=on_step,
             )
 
-    def _explain(self, line: Mapping[str, Any]) -> None:
-        """Say that a step was skipped, and once that the loss stands still."""
-        if "skipped" in line:
-            self.console.say(
-                f"step {line['step']} was skipped, its loss or gradient is not finite "
-                f"({line['skipped']}): {line['skipped_steps']} of at most "
-                f"{self.loop.max_skipped_steps}; metrics.jsonl names its rows"
-            )
-        self.recent.append(line)
-        names = ("loss", "gradient_norm", "learning_rate")
-        columns = (np.array([one[name] for one in self.recent], dtype=np.float64) for name in names)
-        reason = None if self.flat else flat_loss(*columns, peak=self.loop.peak)
-        if reason is not None:
-            self.flat = True
-            self.console.say(reason)
+    def _record_pairs(self, step: int, outcome: StepOutcome) -> None:
+        """Put what a step saw of its pairs into the run's table of them."""
+        if self.pairs is None or not self.folder.writes:
+            return
+        chosen = self.plan.step(step - 1)
+        figures = pair_figures(self.objective, outcome, starts_at_reference=self.compares)
+        examples = [self.prepared.train.examples[i] for i in chosen]
+        figures = {**figures, "step": np.full(len(chosen), float(step))}
+        self.pairs.update(chosen, figures, token_values(outcome, examples))
 
     def _finish(self, state: LoopState) -> None:
         with self.phases.phase("save"):
@@ -220,7 +234,8 @@ class Job:
         processes.barrier()
 
     def _write_record(self) -> None:
-        self.record.update(self.phases.to_json())
+        self.alarms.explain()
+        self.record.update(self.phases.to_json(), alarms=self.alarms.to_json())
         self.folder.write_record(self.record)
 
     def _checkpoint(self, state: LoopState) -> None:

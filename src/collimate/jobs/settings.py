@@ -50,7 +50,8 @@ class TrainSettings:
     refuses longer answers unless truncate_answers, on_bad_row stops or skips. Run: seed, log_every,
     evaluate_every and checkpoint_every in steps (None: evaluate before and after, checkpoint five
     times), keep so many checkpoints, resume, cache folder of reference log-probs and the cache_gb
-    it may hold, trackers, samples before and after, progress, report. Memory:
+    it may hold, trackers, samples before and after, progress, report; of recorded_pairs it keeps
+    texts and figures, for the board and the alarms (0: of none). Memory:
     tokens_per_micro_batch, or the memory_budget in GB that it is measured for;
     activation_checkpointing computes layers again instead of keeping them; of several processes
     (torchrun, accelerate launch) each holds the whole model (parallel ddp) or a part (fsdp2).
@@ -90,6 +91,7 @@ class TrainSettings:
     cache_gb: float = 20.0
     trackers: tuple[str, ...] = ()
     samples: int = 3
+    recorded_pairs: int = 50_000
     tokens_per_micro_batch: int = 1024
     memory_budget: float | None = None
     activation_checkpointing: bool = False
@@ -117,6 +119,7 @@ class TrainSettings:
                 _count(name, getattr(self, name), least=1)
         _count("max_skipped_steps", self.max_skipped_steps, least=0)
         _count("samples", self.samples, least=0)
+        _count("recorded_pairs", self.recorded_pairs, least=0)
         _count("seed", self.seed, least=0)
         if self.learning_rate is not None:
             positive("learning_rate", self.learning_rate)

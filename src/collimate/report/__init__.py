@@ -3,10 +3,15 @@
 Nothing here imports torch. Reading needs only the core; `render` and `write` need the extra
 `collimate[report]` (jinja2 for the page, plotly for its charts).
 
->>> sorted(__all__)
-['FLAT_LINES', 'RunRecord', 'flat_loss', 'load', 'render', 'summary_lines', 'write']
+>>> [name for name in __all__ if name.islower() and "_" not in name]
+['began', 'displaced', 'load', 'render', 'suspects', 'write']
 """
 
+from collimate.report._displaced import DISPLACED_LINES as DISPLACED_LINES
+from collimate.report._displaced import began as began
+from collimate.report._displaced import displaced as displaced
+from collimate.report._displaced import displaced_sentence as displaced_sentence
+from collimate.report._displaced import suspects as suspects
 from collimate.report._flat import FLAT_LINES as FLAT_LINES
 from collimate.report._flat import flat_loss as flat_loss
 from collimate.report._read import load as load
@@ -15,4 +20,17 @@ from collimate.report._verdict import summary_lines as summary_lines
 from collimate.report._write import render as render
 from collimate.report._write import write as write
 
-__all__ = ["FLAT_LINES", "RunRecord", "flat_loss", "load", "render", "summary_lines", "write"]
+__all__ = [
+    "DISPLACED_LINES",
+    "FLAT_LINES",
+    "RunRecord",
+    "began",
+    "displaced",
+    "displaced_sentence",
+    "flat_loss",
+    "load",
+    "render",
+    "summary_lines",
+    "suspects",
+    "write",
+]

@@ -1,4 +1,4 @@
-"""What to know before any other number of a run: skipped steps, a loss that stands still."""
+"""What to know before any other number of a run: skipped steps, a flat loss, lost answers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collimate.report._record import RunRecord, Training
 
 
 def alarms(record: RunRecord) -> tuple[str, ...]:
-    """One sentence for each thing that puts a run's numbers in doubt, ASCII; usually none.
+    """Sentences on each thing that puts a run's numbers in doubt, ASCII; usually none.
 
     >>> from pathlib import Path
     >>> alarms(RunRecord(folder=Path("one"), name="one"))
     ()
     """
-    return (*_skipped(record.training), *_flat(record.training))
+    told = (f"Step {alarm.step}: {alarm.sentence}" for alarm in record.alarms)
+    return (*_skipped(record.training), *_flat(record.training), *told)
 
 
 def _skipped(steps: Training) -> tuple[str, ...]:

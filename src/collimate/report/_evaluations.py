@@ -33,14 +33,16 @@ def spread(moments: Moments) -> Moments:
 
 
 def evaluations_table(moments: Moments, words: Words) -> Table:
-    """Loss, accuracies with intervals and log-ratios at each of the moments shown."""
+    """Loss, accuracies and calibration with intervals, and log-ratios at each of the moments shown."""
     shown = spread(moments)
+    calibrated = any(e.calibration_error is not None for _, e in shown)
     rows = tuple(
         (
             count(step),
             decimal(e.loss, 3),
             accuracy(e.reward_accuracy, e.reward_accuracy_interval),
             accuracy(e.likelihood_accuracy, e.likelihood_accuracy_interval),
+            *((accuracy(e.calibration_error, e.calibration_error_interval),) if calibrated else ()),
             signed(e.log_ratio_chosen, 2),
             signed(e.log_ratio_rejected, 2),
             count(e.rows),
@@ -48,6 +50,8 @@ def evaluations_table(moments: Moments, words: Words) -> Table:
         for step, e in shown
     )
     note = "Log-ratios in nats. Brackets: 95 % bootstrap intervals by prompt."
+    if calibrated:
+        note += " Calibration error: of sigmoid(implicit reward gap), 10 bins; 0 is best."
     if len(shown) < len(moments):
         note += f" {len(shown)} of {plural(len(moments), 'evaluation')}, evenly spread."
     return Table(
@@ -57,6 +61,7 @@ def evaluations_table(moments: Moments, words: Words) -> Table:
             "Loss",
             "Reward accuracy",
             "Likelihood accuracy",
+            *(("Calibration error",) if calibrated else ()),
             f"Log-ratio, {words.better}",
             f"Log-ratio, {words.worse}",
             words.units.capitalize(),

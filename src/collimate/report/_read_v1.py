@@ -8,6 +8,7 @@ from typing import TypeVar, get_type_hints
 
 from collimate.report._fields import Fields
 from collimate.report._record import (
+    Alarm,
     Curve,
     DataFacts,
     Evaluation,
@@ -63,6 +64,7 @@ def read_run(
         reference=fields.record("reference", reader(ReferenceFacts)),
         before=evaluation.record("before", read_evaluation),
         after=evaluation.record("after", read_evaluation),
+        alarms=fields.records("alarms", reader(Alarm)),
         samples=fields.records("samples", reader(Sample)),
         frontier=fields.record("frontier", reader(Frontier)),
         training=training,

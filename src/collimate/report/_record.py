@@ -21,7 +21,8 @@ class Evaluation:
     """Held-out figures at one moment. Accuracies are shares; intervals are 95 %, by prompt.
 
     rows: number of pairs. loss: mean over them, in the method's unit. log_ratio_*: policy against
-    reference on the given answers (nats; not a KL). log_prob_*: nats.
+    reference on the given answers (nats; not a KL). log_prob_*: nats. calibration_error: expected
+    calibration error of sigmoid(implicit reward gap), of pairs alone.
     """
 
     rows: int
@@ -34,6 +35,8 @@ class Evaluation:
     log_ratio_rejected: float | None
     log_prob_chosen: float | None
     log_prob_rejected: float | None
+    calibration_error: float | None = None
+    calibration_error_interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +196,15 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """What a run told while it trained. name: "displacement"; step: at which it was noticed."""
+
+    name: str
+    step: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frontier:
     """A world in which every expectation is a sum, its exact curves, and the methods' points."""
 
@@ -254,6 +266,7 @@ class RunRecord:
     reference: ReferenceFacts | None = None
     before: Evaluation | None = None
     after: Evaluation | None = None
+    alarms: tuple[Alarm, ...] = ()
     samples: tuple[Sample, ...] = ()
     frontier: Frontier | None = None
     training: Training = field(default_factory=lambda: columns([]))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from collimate._checks import BadConfig, positive, within_closed
+from collimate._checks import BadConfig, at_least_zero, positive, within_closed
 from collimate._steps import mean, weights
 from collimate._types import PairLogProbs
 from collimate.axes import State
@@ -100,8 +100,7 @@ def batch_adaptive(
     >>> batch_adaptive(0.1, 0.6).name
     'batch_adaptive(0.1, 0.6)'
     """
-    if isinstance(a, bool) or not isinstance(a, int | float) or not 0 <= a < math.inf:
-        raise BadConfig(f"a must be finite and at least 0, got {a!r}")
+    at_least_zero("a", a)
     if within_closed("share", share, 0.0, 1.0) == 0:
         raise BadConfig("share must be above 0: no pair would be left")
     within_closed("momentum", momentum, 0.0, 1.0)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from collimate._checks import same_length, within
+from collimate.diagnostics._groups import numbered
 from collimate.diagnostics.calibration.reliability import Bins, bin_index, reliability
 
 
@@ -63,15 +64,14 @@ def calibration_error_interval(
     within("level", level, 0.0, 1.0)
     gap = (outcome.double() - probability.double()).cpu().numpy()
     index = bin_index(probability, outcome, bins=bins, equal=equal).cpu().numpy()
-    number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    owner = np.array([number[group] for group in groups])
-    sums = np.zeros((len(number), bins))  # ECE = Σ_bins |Σ of outcome - probability| / n
+    owner, count = numbered(groups)
+    sums = np.zeros((count, bins))  # ECE = Σ_bins |Σ of outcome - probability| / n
     np.add.at(sums, (owner, index), gap)
-    size = np.bincount(owner, minlength=len(number))
+    size = np.bincount(owner, minlength=count)
     generator = np.random.default_rng(seed)
     errors = np.empty(draws)
     for i in range(draws):
-        drawn = generator.integers(0, len(number), len(number))
+        drawn = generator.integers(0, count, count)
         errors[i] = np.abs(sums[drawn].sum(0)).sum() / size[drawn].sum()
     low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
