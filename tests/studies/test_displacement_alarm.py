@@ -89,19 +89,20 @@ def pretrained(tokenizer, prompts, likely, seed):
 
 
 def chosen_probability(model, tokenizer, pairs):
-    """Mean probability of the chosen word, and of Yes."""
+    """Mean probability of the chosen word, and of the two that agree."""
     found = []
     for pair in pairs[:40]:
         ids = tokenizer(pair["prompt"], add_special_tokens=False, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             p = model(input_ids=ids).logits[0, -1].softmax(-1)
-        found.append(p[tokenizer.convert_tokens_to_ids([pair["chosen"], "Yes"])])
+        chosen, yes, maybe = p[tokenizer.convert_tokens_to_ids([pair["chosen"], "Yes", "Maybe"])]
+        found.append(torch.stack([chosen, yes + maybe]))
     return torch.stack(found).mean(0).tolist()
 
 
 def aligned(folder, model, tokenizer, pairs, seed, rate):
-    """Chosen probability before and after, that of Yes, and the step of the alarm (None: silent)."""
-    before, yes_before = chosen_probability(model, tokenizer, pairs)
+    """Chosen probability and agreement, before and after, and the step of the alarm (None: silent)."""
+    before = chosen_probability(model, tokenizer, pairs)
     run = collimate.train(
         model,
         pairs,
@@ -118,10 +119,10 @@ def aligned(folder, model, tokenizer, pairs, seed, rate):
         progress=False,
         report=False,
     )
-    after, yes_after = chosen_probability(run.model, tokenizer, pairs)
+    after = chosen_probability(run.model, tokenizer, pairs)
     alarms = run.record["alarms"]
     assert len(alarms) <= 1
-    return (before, after), (yes_before, yes_after), alarms[0]["step"] if alarms else None
+    return before, after, alarms[0]["step"] if alarms else None
 
 
 def test_it_rings_in_time_and_only_where_answers_are_lost(statements, tmp_path):
@@ -137,19 +138,16 @@ def test_it_rings_in_time_and_only_where_answers_are_lost(statements, tmp_path):
         healthy = [
             {"prompt": p, "chosen": answers[yes][0], "rejected": answers[yes][1]} for p, yes in both
         ]
-        (before, after), (yes_before, yes_after), step = aligned(
-            tmp_path / f"sick{seed}", start, tokenizer, sick, seed, 10
-        )
-        assert after < before / 2, seed
-        assert yes_after > yes_before + 0.2, seed
+        before, after, step = aligned(tmp_path / f"sick{seed}", start, tokenizer, sick, seed, 10)
+        assert after[0] < before[0] / 2, seed
+        assert after[1] > before[1] + 0.2, seed
         rung.append(step)
         start.load_state_dict(weights)
-        (before, after), _, step = aligned(
+        before, after, step = aligned(
             tmp_path / f"healthy{seed}", start, tokenizer, healthy, seed, 2
         )
-        assert after > 0.8 * before, seed
+        assert after[0] > 0.8 * before[0], seed
         false.append(step)
-    (tmp_path / "steps.txt").write_text(f"{rung} {false}")
     for part in (slice(SETTLED), slice(SETTLED, None)):
         assert sum(step is not None and step < 50 for step in rung[part]) >= 9
         assert sum(step is not None for step in false[part]) <= 1

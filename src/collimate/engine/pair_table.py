@@ -115,7 +115,11 @@ class PairTable:
             self.table[pairs, column] = values
         with writing(self.folder):
             _put(self.folder / "table.npy", pairs, self.table[pairs])
-            _put(self.folder / "log_ratios.npy", self.starts[pairs], [tokens[k] for k in kept.tolist()])
+            _put(
+                self.folder / "log_ratios.npy",
+                self.starts[pairs],
+                [tokens[k] for k in kept.tolist()],
+            )
 
 
 def _npy(array: np.ndarray) -> tuple[bytes, bytes]:
