@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collimate._types import Batch, Example, ListLogProbs, Role, ThumbLogProbs, View
-from collimate.axes import State
+from collimate._types import Batch, Example, ListLogProbs, PairLogProbs, Role, ThumbLogProbs, View
+from collimate.axes import Method, State
 from collimate.compose import Objective
 from collimate.diagnostics import bootstrap_mean, compared_lists, statistics
+from collimate.diagnostics.calibration import expected_calibration_error, preference_forecasts
 from collimate.engine.evaluate import Rows
 from collimate.engine.objective import objective_value, view_of
 from collimate.engine.packing import step_batch
@@ -59,7 +60,22 @@ def evaluation(
         record[name] = value.mean().item()
         if name.endswith("_accuracy"):
             record[f"{name}_interval"] = list(bootstrap_mean(value.double().numpy(), groups))
-    return record
+    error = _calibration_error(objective.parts[0].method, view, states[0])
+    return record if error is None else {**record, "calibration_error": error}
+
+
+def _calibration_error(method: Method, view: View, state: State) -> float | None:
+    """Of sigmoid(beta·h), the method's own gap of rewards, as a forecast of who is chosen.
+
+    None where no such gap is of one pair alone, or not all of them are finite.
+    """
+    if not isinstance(view, PairLogProbs) or method.needs.couples == "batch":
+        return None
+    gap = method.measure(view, state).get("reward_gap")
+    if gap is None or gap.dim() != 1 or not gap.isfinite().all():
+        return None
+    forecasts = preference_forecasts(gap, torch.zeros_like(gap))
+    return expected_calibration_error(forecasts.probability, forecasts.outcome)
 
 
 def _first_view(objective: Objective, batch: Batch) -> View:

@@ -4,15 +4,25 @@ Nothing here imports torch. Reading needs only the core; `render` and `write` ne
 `collimate[report]` (jinja2 for the page, plotly for its charts).
 
 >>> sorted(__all__)
-['FLAT_LINES', 'RunRecord', 'flat_loss', 'load', 'render', 'summary_lines', 'write']
+['FLAT_LINES', 'RunRecord', 'flat_loss', 'load', 'render', 'summary_lines', 'write', 'write_sweep']
 """
 
 from collimate.report._flat import FLAT_LINES as FLAT_LINES
 from collimate.report._flat import flat_loss as flat_loss
 from collimate.report._read import load as load
 from collimate.report._record import RunRecord as RunRecord
+from collimate.report._sweep import write_sweep as write_sweep
 from collimate.report._verdict import summary_lines as summary_lines
 from collimate.report._write import render as render
 from collimate.report._write import write as write
 
-__all__ = ["FLAT_LINES", "RunRecord", "flat_loss", "load", "render", "summary_lines", "write"]
+__all__ = [
+    "FLAT_LINES",
+    "RunRecord",
+    "flat_loss",
+    "load",
+    "render",
+    "summary_lines",
+    "write",
+    "write_sweep",
+]
