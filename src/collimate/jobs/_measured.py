@@ -115,19 +115,19 @@ def policy_samples(
     seed: int,
     budget: int,
     runtime: Runtime,
+    most_tokens: int = TOKENS,
 ) -> dict[str, Any]:
     """KL(policy‖reference) and the policy's entropy, by `count` answers that it draws to each prompt.
 
-    Means over prompts of whole-answer sums (nats), answers cut after 64 tokens: then both are those of
-    the laws of an answer's first tokens. k1, k2, k3 with standard errors as of independent samples,
-    and intervals by prompt, whole prompts redrawn, as several answers to one are no independent draws.
+    Means over prompts of whole-answer sums (nats), answers cut after `most_tokens`: both are then
+    those of the laws of an answer's first tokens. k1, k2, k3 with standard errors as of independent
+    samples, and 95 % intervals by prompt: several answers to one prompt are no independent draws.
     """
-    generator = torch.Generator().manual_seed(seed)
     drawn = [
         drawn_answers(
-            policy, tokenizer, prompt, count=count, generator=generator, max_tokens=TOKENS
+            policy, tokenizer, prompt, count=count, seed=seed * PROMPTS + i, max_tokens=most_tokens
         )
-        for prompt in prompts
+        for i, prompt in enumerate(prompts)
     ]
     log_p, log_q = (_sums(model, drawn, budget, runtime) for model in (policy, reference))
     if not (log_p.isfinite().all() and log_q.isfinite().all()):
@@ -144,7 +144,7 @@ def policy_samples(
     return {
         "samples_per_prompt": count,
         "prompts": len(prompts),
-        "most_tokens": TOKENS,
+        "most_tokens": most_tokens,
         "kl": {
             "k1": told(kl_k1(log_p, log_q)),
             "k2": told(kl_k2(log_p, log_q)),
