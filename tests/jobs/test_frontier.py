@@ -13,12 +13,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 import collimate
 from collimate import methods
 from collimate._checks import BadConfig, BadModel, BadRun, MissingExtra
+from collimate.divergences import reverse_kl
+from collimate.lab import World
 from collimate.tradeoffs import front
-from tests.equivalence.runs import policy, record_of, text_pairs, train, weights_of, word_tokenizer
+from tests.equivalence.runs import (
+    policy,
+    record_of,
+    sums,
+    text_pairs,
+    train,
+    weights_of,
+    word_tokenizer,
+)
 
 HELD_OUT = text_pairs(12, seed=1)
 GOALS = ("reward_accuracy", "calibration_error")
@@ -93,6 +105,23 @@ def test_a_run_of_a_sweep_is_the_run_that_train_makes(
     assert weights_of(swept) == weights_of(alone.folder)
     assert record_of(swept)["evaluation"] == alone.record["evaluation"]
     assert record_of(swept)["identity"] == alone.record["identity"]
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0])
+def test_calibration_is_of_the_implicit_reward_in_both_orders(
+    beta: float, done: collimate.Sweep
+) -> None:
+    swept = done.folder / "runs" / f"dpo-beta{beta:g}-seed0"
+    trained = AutoModelForCausalLM.from_pretrained(swept / "model").eval()
+    ratios = [p - q for p, q in zip(sums(trained, HELD_OUT), sums(policy(), HELD_OUT), strict=True)]
+    first = 1 / (1 + np.exp(-beta * (ratios[0] - ratios[1])))
+    forecast, came_true = np.concatenate([first, 1 - first]), np.repeat([1.0, 0.0], len(first))
+    bins = np.minimum((10 * forecast).astype(int), 9)
+    off = [abs((came_true - forecast)[bins == b].sum()) for b in range(10)]
+    error = record_of(swept)["evaluation"]["after"]["calibration_error"]
+    assert error == pytest.approx(sum(off) / len(forecast), abs=1e-4)
+    assert error > 0
+    assert record_of(swept)["evaluation"]["before"]["calibration_error"] == 0.0  # all of them ½
 
 
 def test_the_front_is_that_of_the_records(done: collimate.Sweep) -> None:
@@ -321,6 +350,7 @@ def test_a_method_without_beta_is_one_setting(tmp_path: Path) -> None:
     assert names == ["dpo, beta 0.1", "dpo, beta 1", "orpo"]
 
 
+EXACT = World(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]])).frontier(reverse_kl)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"methods": []}, "methods must be a list"),
     ({"methods": "dpo"}, "methods must be a list"),
@@ -345,7 +375,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sampler": "random", "beta": 0.1}, "give its two ends"),
     ({"trials": 0}, "trials must be a whole number"),
     ({"kl_samples": -1}, "kl_samples must be a whole number"),
-    ({"exact": object()}, "kl and reward"),
+    ({"exact": EXACT}, "kl and reward"),
     ({"batch_size": 0}, "batch_size"),
     ({"measure": lambda run: {}, "objectives": ["mine", "cost"]}, "say which way is better"),
 ]

@@ -171,10 +171,16 @@ def _number(where: str, kind: Callable[[str], Any], expected: str, text: str) ->
 
 
 def _methods(names: list[str]) -> Mapping[str, Any]:
-    """Presets by their names; where one is from a file, functions by name."""
+    """What makes each method, by name: presets, and what a file defines."""
     from collimate.cli._method import preset, resolve
 
     def own(name: str) -> Callable[..., Any]:
+        try:
+            resolve(name, {"beta": 1.0})
+        except BadConfig:  # it has no beta, or cannot be had at all, which the next line tells
+            method = resolve(name, {})
+            return lambda: method
+
         def make(beta: float) -> Any:
             return resolve(name, {"beta": beta})
 

@@ -30,7 +30,9 @@ class Tried:
         return [[run["values"][goal.name] for goal in goals] for run in self.runs]
 
 
-def checked_worst(given: Mapping[str, float] | None, goals: Sequence[Goal]) -> dict[str, float]:
+def checked_worst(
+    given: Mapping[str, int | float] | None, goals: Sequence[Goal]
+) -> dict[str, float]:
     """The coordinates of the reference point that are known before anything is seen.
 
     Errors: BadConfig for one that is no objective of the sweep, or no finite number.

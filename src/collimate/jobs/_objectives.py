@@ -173,7 +173,7 @@ def _goal(text: str, own: bool) -> Goal:
     way = cast("Direction", direction)
     if name in GOALS:
         return replace(GOALS[name], direction=way) if colon else GOALS[name]
-    if not own or not name:
+    if not own or not name.isidentifier():
         raise BadConfig(
             f"unknown objective '{name}'; known: {', '.join(GOALS)}{nearest(name, GOALS)}"
         )

@@ -47,10 +47,10 @@ class SweepPlan:
 def sweep_plan(
     *,
     methods: Sequence[str] | Mapping[str, Callable[..., Any]],
-    beta: float | Sequence[float],
+    beta: int | float | Sequence[int | float],
     seeds: int | Sequence[int],
     objectives: Sequence[str],
-    worst: Mapping[str, float] | None,
+    worst: Mapping[str, int | float] | None,
     sampler: str,
     trials: int | None,
     kl_samples: int,

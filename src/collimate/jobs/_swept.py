@@ -67,7 +67,7 @@ def makers(methods: Sequence[str] | Mapping[str, Callable[..., Any]]) -> Mapping
     return {name: Maker(function=function) for name, function in known.items()}
 
 
-def checked_betas(beta: float | Iterable[float]) -> tuple[float, ...]:
+def checked_betas(beta: int | float | Iterable[int | float]) -> tuple[float, ...]:
     """The values of beta, each once. Errors: BadConfig for none, a repetition, or a value not above 0.
 
     >>> checked_betas([0.1, 1])
