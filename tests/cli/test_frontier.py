@@ -50,6 +50,9 @@ def test_it_prints_a_table_and_leaves_a_sweep(
     assert found["hypervolume"]["reference"]["mean_log_ratio"] == -100
     assert found["hypervolume"]["measured"] == []
     assert len(list((tmp_path / "s" / "runs").iterdir())) == 8
+    assert not (tmp_path / "s" / "frontier.html").exists()
+    assert collimate("report", "s").out.strip() == "s/frontier.html"
+    assert "own.py:mine, beta 1" in (tmp_path / "s" / "frontier.html").read_text(encoding="utf-8")
     again = collimate(*arguments(tiny, "s", *given, "--resume", "--json"))
     assert again.code == 0
     assert json.loads(again.out) == record(tmp_path / "s") == found

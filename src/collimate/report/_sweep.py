@@ -15,8 +15,8 @@ from collimate.report._sweep_record import ObjectiveFacts, SettingFacts, SweepRe
 from collimate.report._write import page_of, write_page
 
 
-def write_sweep(folder: str | Path) -> Path:
-    """Write `frontier.html` of a sweep's folder from its frontier.json, and return its path.
+def write_sweep(folder: str | Path, path: str | Path | None = None) -> Path:
+    """Write the page of a sweep's folder and return its path; by default `frontier.html` in it.
 
     Errors: BadRun where the record cannot be read or the page cannot be written; MissingExtra
     without jinja2 or plotly.
@@ -30,7 +30,8 @@ def write_sweep(folder: str | Path) -> Path:
         seconds=sweep.seconds,
         versions=sweep.versions,
     )
-    return write_page(Path(folder) / "frontier.html", page_of(head, sweep_tabs(sweep)))
+    target = Path(folder) / "frontier.html" if path is None else Path(path)
+    return write_page(target, page_of(head, sweep_tabs(sweep)))
 
 
 def sweep_tabs(sweep: SweepRecord) -> tuple[Tab, ...]:
