@@ -317,6 +317,7 @@ def test_a_run_that_is_stopped_stops_the_sweep_which_then_goes_on(tmp_path: Path
     found = sweep(tmp_path / "s", **given)
     assert found.record["status"] == "stopped"
     assert json.loads((tmp_path / "s" / "frontier.json").read_text())["status"] == "stopped"
+    assert [one["status"] for one in found.record["settings"]][-1] == "stopped"
     again = sweep(tmp_path / "s", resume=True, **given)
     assert again.record["status"] == "finished"
     assert sorted(run["folder"] for run in runs_of(again.record)) == [

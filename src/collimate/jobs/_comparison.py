@@ -25,6 +25,12 @@ class Tried:
     runs: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
 
+    def status(self, seeds: Sequence[int]) -> str:
+        """finished: with every seed; failed; else stopped before it had them."""
+        if self.error is not None:
+            return "failed"
+        return "finished" if len(self.runs) == len(seeds) else "stopped"
+
     def values(self, goals: Sequence[Goal]) -> list[list[float]]:
         """[seed, objective]."""
         return [[run["values"][goal.name] for goal in goals] for run in self.runs]
@@ -63,9 +69,12 @@ def compared(
     None without any. A coordinate that `worst` lacks is the worst value among their runs, and said to
     be ("measured"): a volume that another sweep's must not be compared with.
     """
-    whole = [one for one in tried if one.error is None and len(one.runs) == len(seeds)]
+    bare = [
+        {**_setting(one), "status": one.status(seeds), **_place(None, None, goals)} for one in tried
+    ]
+    whole = [one for one in tried if one.status(seeds) == "finished"]
     if not whole:
-        return {"settings": [_setting(one, goals) for one in tried], "hypervolume": None}, None
+        return {"settings": bare, "hypervolume": None}, None
     points = np.array([one.values(goals) for one in whole]).swapaxes(0, 1)
     ends = [points.min((0, 1)), points.max((0, 1))]
     measured = [ends[goal.direction == "min"][i] for i, goal in enumerate(goals)]
@@ -73,7 +82,8 @@ def compared(
     found = front(points, [goal.direction for goal in goals], reference)
     places = {id(one): i for i, one in enumerate(whole)}
     settings = [
-        {**_setting(one, goals), **_place(found, places.get(id(one)), goals)} for one in tried
+        {**told, **_place(found, places.get(id(one)), goals)}
+        for told, one in zip(bare, tried, strict=True)
     ]
     volume = {
         "value": found.volume,
@@ -84,15 +94,13 @@ def compared(
     return {"settings": settings, "hypervolume": volume}, found
 
 
-def _setting(one: Tried, goals: Sequence[Goal]) -> dict[str, Any]:
+def _setting(one: Tried) -> dict[str, Any]:
     return {
         "name": one.setting.name,
         "method": one.setting.method,
         "beta": one.setting.beta,
-        "status": "failed" if one.error is not None else "finished",
         "error": one.error,
         "runs": one.runs,
-        **_place(None, None, goals),
     }
 
 
