@@ -62,12 +62,14 @@ def compared(
     goals: Sequence[Goal],
     seeds: Sequence[int],
     worst: Mapping[str, float],
+    *,
+    draws: int,
 ) -> tuple[dict[str, Any], Front | None]:
     """The fields `settings` and `hypervolume` of frontier.json, and the front they are of.
 
     The front is of the settings that have every seed, so that redrawn seeds compare them in pairs;
     None without any. A coordinate that `worst` lacks is the worst value among their runs, and said to
-    be ("measured"): a volume that another sweep's must not be compared with.
+    be ("measured"): a volume that another sweep's must not be compared with. draws: of the bootstrap.
     """
     bare = [
         {**_setting(one), "status": one.status(seeds), **_place(None, None, goals)} for one in tried
@@ -79,7 +81,7 @@ def compared(
     ends = [points.min((0, 1)), points.max((0, 1))]
     measured = [ends[goal.direction == "min"][i] for i, goal in enumerate(goals)]
     reference = np.array([worst.get(goal.name, measured[i]) for i, goal in enumerate(goals)])
-    found = front(points, [goal.direction for goal in goals], reference)
+    found = front(points, [goal.direction for goal in goals], reference, draws=draws)
     places = {id(one): i for i, one in enumerate(whole)}
     settings = [
         {**told, **_place(found, places.get(id(one)), goals)}

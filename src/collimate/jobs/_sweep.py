@@ -161,7 +161,13 @@ class Sweeping:
     def write(self, status: str) -> tuple[dict[str, Any], Front | None]:
         """frontier.json as of now, once a run has begun; returns the record and the front."""
         tried = list(self.tried.values())
-        found, front = compared(tried, self.plan.goals, self.plan.seeds, self.plan.worst)
+        found, front = compared(
+            tried,
+            self.plan.goals,
+            self.plan.seeds,
+            self.plan.worst,
+            draws=100 if status == "running" else 1000,  # it is written after each setting
+        )
         runs = [run for one in tried for run in one.runs]
         record = {
             "schema_version": SCHEMA_VERSION,
