@@ -662,7 +662,7 @@ SWEEPS = [
     sweep("a range without ends", "--sampler", "random", words=("give its two ends",)),
     sweep("no trial", "--trials", 0, words=("trials", "at least 1", "got 0")),
     sweep("trials a word", "--trials", "many", words=("--trials must be a whole number",)),
-    sweep("samples negative", "--kl-samples", -1, words=("kl_samples", "at least 0")),
+    sweep("fewer samples than none", "--kl-samples", -1, words=("kl_samples", "at least 0")),
     sweep("samples of a quantised policy", "--kl-samples", 2, "--lora-rank", 2, "--quantize", "nf4",
           words=("kl_samples of a quantised policy",)),
     sweep("a reference that is none", "--reference", "nowhere", words=("nowhere",)),

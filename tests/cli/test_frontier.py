@@ -29,27 +29,26 @@ def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "frontier.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_it_prints_a_table_and_leaves_a_sweep(
     tiny: Path, collimate: Collimate, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(LOSS)
-    flags = ("--methods", "dpo,own.py:mine", "--beta", "0.1,1", "--seeds", "0,1")
+    flags = ("--methods", "dpo,own.py:mine", "--beta", "1", "--seeds", "0,1")
     given = (*flags, "--worst", "mean_log_ratio=-100", "--learning-rate", 1e-3)
     done = collimate(*arguments(tiny, "s", *given))
     assert (done.code, done.err) == (0, "")
     head, *rows = done.out.splitlines()
     assert head.split("  ")[0] == "setting"
     assert "reward_accuracy (max)" in head
-    assert {row.split("  ")[0] for row in rows[:4]} == {
-        "dpo, beta 0.1", "dpo, beta 1", "own.py:mine, beta 0.1", "own.py:mine, beta 1"
-    }  # fmt: skip
+    assert sorted(row.split("  ")[0] for row in rows[:2]) == ["dpo, beta 1", "own.py:mine, beta 1"]
     assert "hypervolume" in done.out
     found = record(tmp_path / "s")
     assert found["config"]["seeds"] == [0, 1]
     assert found["config"]["settings"]["learning_rate"] == 1e-3
     assert found["hypervolume"]["reference"]["mean_log_ratio"] == -100
     assert found["hypervolume"]["measured"] == []
-    assert len(list((tmp_path / "s" / "runs").iterdir())) == 8
+    assert len(list((tmp_path / "s" / "runs").iterdir())) == 4
     assert not (tmp_path / "s" / "frontier.html").exists()
     assert collimate("report", "s").out.strip() == "s/frontier.html"
     assert "own.py:mine, beta 1" in (tmp_path / "s" / "frontier.html").read_text(encoding="utf-8")

@@ -73,7 +73,9 @@ def command(model: str, data: str, **given: Any) -> int:
     kinds = {**settings(*RUN_SETTINGS), **keys("text", *_PLACES)}
     values = {**read_values(given["config"], kinds), **flags(given, kinds)}
     require("frontier", values, "out")
-    sweep = {name: _several(name, given[name]) for name in _LISTS if given[name] is not None}
+    sweep: dict[str, Any] = {
+        name: _several(name, given[name]) for name in _LISTS if given[name] is not None
+    }
     sweep |= {name: given[name] for name in _OWN if given[name] is not None}
     _numbers(sweep)
     for package in PACKAGES:

@@ -60,7 +60,7 @@ def drawn_answers(
     so that means over them are expectations under the model. What has no end after `max_tokens`
     (fewer where the context ends) is cut: a draw from the law of an answer's first tokens.
     """
-    causal = causal_model(model)
+    causal: Any = causal_model(model)
     context = context_of(causal)
     ids = torch.from_numpy(example.prompt).long()[None].to(causal.device)
     ends = sorted(end_ids(causal, tokenizer))

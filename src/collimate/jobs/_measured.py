@@ -62,8 +62,9 @@ class Measuring:
             run = Run(folder=folder, record=record, model=self._model(folder / "model"))
         if wanted:
             assert run is not None
-            kept = {"schema_version": SCHEMA_VERSION, **self._sampled(run)}
-            write_atomically(path, json.dumps(kept, indent=1).encode())
+            kept = self._sampled(run)
+            record = {"schema_version": SCHEMA_VERSION, **kept}
+            write_atomically(path, json.dumps(record, indent=1).encode())
         found: dict[str, float] = {}
         if self.kl_samples:
             assert kept is not None

@@ -60,8 +60,8 @@ def _held_out(*names: str) -> Callable[[Mapping[str, Any]], float | None]:
 
     def value(record: Mapping[str, Any]) -> float | None:
         after = record["evaluation"]["after"] or {}
-        found = [after.get(name) for name in names]
-        return None if None in found else sum(found) / len(found)
+        found = [after[name] for name in names if after.get(name) is not None]
+        return sum(found) / len(found) if len(found) == len(names) else None
 
     return value
 

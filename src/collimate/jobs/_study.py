@@ -10,6 +10,10 @@ import optuna
 
 from collimate.tradeoffs.pareto import Direction
 
+_WAYS: Mapping[Direction, optuna.study.StudyDirection] = {
+    "max": optuna.study.StudyDirection.MAXIMIZE,
+    "min": optuna.study.StudyDirection.MINIMIZE,
+}
 POPULATION = 8  # of a generation of NSGA-II: runs are dear
 
 
@@ -52,7 +56,7 @@ def search(
         "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=0, population_size=POPULATION),
     }
     with _silent():
-        ways = ["maximize" if way == "max" else "minimize" for way in directions]
+        ways = [_WAYS[way] for way in directions]
         study = optuna.create_study(sampler=samplers[sampler](), directions=ways)
         study.optimize(objective, n_trials=trials)
 

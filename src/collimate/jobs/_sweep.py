@@ -133,7 +133,7 @@ class Sweeping:
         inputs = dict(self.inputs)
         if isinstance(inputs["model"], nn.Module):
             inputs["model"] = copy.deepcopy(inputs["model"])  # it would be trained in place
-        given = {
+        given: dict[str, Any] = {
             **self.settings,
             "seed": seed,
             "resume": resume,
