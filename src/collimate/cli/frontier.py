@@ -102,7 +102,7 @@ def command(model: str, data: str, **given: Any) -> int:
 
 
 def lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """A sweep's record as a page of text: its settings, those on the front first."""
+    """A sweep's record as a page of text: its settings, along the front and then the others."""
     names = [objective["name"] for objective in record["objectives"]]
     shown = [one for one in record["settings"] if one["mean"] is not None]
     if shown:
@@ -114,7 +114,7 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
                 "yes" if one["on_front"] else "no",
                 f"{one['frequency']:.0%}",
             )
-            for one in sorted(shown, key=lambda one: not one["on_front"])
+            for one in sorted(shown, key=lambda one: (not one["on_front"], one["mean"][names[0]]))
         ]
         yield table([("setting", *head, "on the front", "frequency"), *rows])
         yield ""

@@ -177,6 +177,7 @@ def _table(sweep: SweepRecord) -> Block:
         return Prose(
             title="Settings", tone="empty", sentences=("No setting has all its seeds yet.",)
         )
+    first = sweep.objectives[0].name
     rows = tuple(
         (
             one.name,
@@ -187,7 +188,7 @@ def _table(sweep: SweepRecord) -> Block:
             "yes" if one.on_front else "no",
             share(one.frequency),
         )
-        for one in sorted(shown, key=lambda one: not one.on_front)
+        for one in sorted(shown, key=lambda one: (not one.on_front, one.mean[first]))
     )
     return Table(
         title="Settings",
