@@ -61,6 +61,15 @@ class Place:
             *more,
         ]
 
+    def frontier(self, *more: Any, out: Any = "sweep") -> list[Any]:
+        """`collimate frontier` of one setting and one seed with these flags, all else good."""
+        return [
+            *("frontier", self.tiny / "model", self.tiny / "pairs.jsonl", "--out", out),
+            *("--evaluation", self.tiny / "held_out.jsonl", "--beta", 0.1, "--seeds", 0),
+            *("--max-steps", 3, "--batch-size", 4, "--no-progress"),
+            *more,
+        ]
+
     def unfinished(self) -> Path:
         """The finished run as if it had been killed after its second step."""
         run = self.copy(self.finished, "run")
@@ -590,4 +599,91 @@ FLAGS = [
         lambda place: ["demo", "--out", place.write("demo", "mine"), "--no-progress"], "demo"),
 ]  # fmt: skip
 
-BAD_INPUT = [*DATA, *SETTINGS, *METHODS, *PLACES, *OTHERS, *FLAGS]
+
+def _swept(found: Bad) -> Bad:
+    """A row of train's settings as one of a sweep's."""
+
+    def argv(place: Place) -> list[Any]:
+        train = found.argv(place)
+        return [*place.frontier(*train[train.index("--no-progress") + 1 :])]
+
+    return bad(f"frontier: {found.name}", argv, *found.words)
+
+
+def sweep(name: str, *flags: Any, words: tuple[str, ...]) -> Bad:
+    """A bad value of a flag of `frontier`."""
+    return bad(f"frontier: {name}", lambda place: place.frontier(*flags), *words)
+
+
+def _full_sweep(place: Place) -> list[Any]:
+    (place.folder / "sweep").mkdir()
+    place.write("sweep/notes.txt", "mine")
+    return place.frontier()
+
+
+def _spoilt_sweep(content: str, *flags: Any) -> Callable[[Place], list[Any]]:
+    def argv(place: Place) -> list[Any]:
+        (place.folder / "sweep").mkdir()
+        place.write("sweep/frontier.json", content)
+        return place.frontier(*flags)
+
+    return argv
+
+
+NO_SWEEP = {"seed negative", "evaluation of nothing", "no such flag", "memory budget too small"}
+SWEEPS = [
+    *(_swept(found) for found in SETTINGS if found.name not in NO_SWEEP),
+    sweep("one seed", "--seed", 1, words=("did you mean '--seeds'?",)),
+    sweep("unknown method", "--methods", "dpo,ipoo", words=("'ipoo'", "did you mean 'ipo'?")),
+    sweep("no method", "--methods", "", words=("--methods must be a list",)),
+    sweep("a method between two commas", "--methods", "dpo,,ipo", words=("--methods", "list")),
+    sweep("a method twice", "--methods", "dpo,dpo", words=("each method once",)),
+    sweep("a method file that is not there", "--methods", "no.py:loss", words=("no.py",)),
+    sweep("beta a word", "--beta", "0.1,small", words=("--beta must be a number", "'small'")),
+    sweep("beta 0", "--beta", "0.1,0", words=("beta", "above 0", "got 0")),
+    sweep("beta twice", "--beta", "0.1,0.1", words=("beta must hold each value once",)),
+    sweep("no beta", "--beta", "", words=("--beta must be a list",)),
+    sweep("seeds twice", "--seeds", "0,1,0", words=("seeds must hold each value once",)),
+    sweep("seed a fraction", "--seeds", "0.5", words=("--seeds must be a whole number", "'0.5'")),
+    sweep("seeds negative", "--seeds", "0,-1", words=("seeds must be whole numbers",)),
+    sweep("unknown objective", "--objectives", "reward_acuracy,cost",
+          words=("unknown objective", "did you mean 'reward_accuracy'?")),
+    sweep("one objective", "--objectives", "cost", words=("two to 5 objectives", "got cost")),
+    sweep("an objective's direction", "--objectives", "cost:up,kl", words=("NAME:max", "'cost:up'")),
+    sweep("kl without samples", "--objectives", "reward_accuracy,kl", words=("--kl-samples",)),
+    bad("frontier: objectives without held-out data", lambda place: [
+        "frontier", place.tiny / "model", place.tiny / "pairs.jsonl", "--out", "sweep"],
+        "reward_accuracy", "held-out data", "--evaluation"),
+    sweep("held-out data that are not there", "--evaluation", "nowhere.jsonl",
+          words=("nowhere.jsonl",)),
+    sweep("worst of no objective", "--worst", "cost=1", words=("'cost'", "no objective")),
+    sweep("worst a word", "--worst", "mean_log_ratio=low", words=("must be a number", "'low'")),
+    sweep("worst without a name", "--worst", "1", words=("--worst must be NAME=NUMBER",)),
+    sweep("unknown sampler", "--sampler", "nsga", words=("sampler", "did you mean 'nsga2'?")),
+    sweep("a range without ends", "--sampler", "random", words=("give its two ends",)),
+    sweep("no trial", "--trials", 0, words=("trials", "at least 1", "got 0")),
+    sweep("trials a word", "--trials", "many", words=("--trials must be a whole number",)),
+    sweep("fewer samples than none", "--kl-samples", -1, words=("kl_samples", "at least 0")),
+    sweep("samples of a quantised policy", "--kl-samples", 2, "--lora-rank", 2, "--quantize", "nf4",
+          words=("kl_samples of a quantised policy",)),
+    sweep("a reference that is none", "--reference", "nowhere", words=("nowhere",)),
+    sweep("a tokenizer that is none", "--tokenizer", "nowhere", words=("nowhere",)),
+    sweep("json with a value", "--json=3", words=("--json",)),
+    sweep("a config that is not there", "--config", "no.toml", words=("no.toml",)),
+    bad("frontier: a config with a seed",
+        lambda place: place.frontier("--config", place.write("s.toml", "seed = 1\n")),
+        "s.toml", "unknown key 'seed'"),
+    bad("frontier: a model that is none",
+        lambda place: ["frontier", "nowhere", *place.frontier()[2:]], "nowhere"),
+    bad("frontier: without data", lambda place: ["frontier", place.tiny / "model"], "DATA"),
+    bad("frontier: without a folder", lambda place: [
+        "frontier", place.tiny / "model", place.tiny / "pairs.jsonl"], "--out"),
+    bad("frontier: over a folder", _full_sweep, "not an empty folder"),
+    bad("frontier: over a sweep", _spoilt_sweep("{}"), "already holds a sweep", "--resume"),
+    sweep("resume of nothing", "--resume", words=("holds no sweep",)),
+    bad("frontier: resume of a damaged sweep", _spoilt_sweep("{", "--resume"), "frontier.json"),
+    bad("frontier: resume of another version's", _spoilt_sweep('{"schema_version": 2}', "--resume"),
+        "schema_version 1"),
+]  # fmt: skip
+
+BAD_INPUT = [*DATA, *SETTINGS, *METHODS, *PLACES, *OTHERS, *FLAGS, *SWEEPS]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what the lazy names are, for editors and type checkers
     from collimate.jobs.check import check
     from collimate.jobs.demo import demo
     from collimate.jobs.export import export
+    from collimate.jobs.frontier import Sweep, frontier
     from collimate.jobs.run import Run
     from collimate.jobs.score import score
     from collimate.jobs.score_on_ray import score_on_ray
@@ -37,12 +38,14 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "train": "collimate.jobs.train",
+    "frontier": "collimate.jobs.frontier",
     "score": "collimate.jobs.score",
     "score_on_ray": "collimate.jobs.score_on_ray",
     "export": "collimate.jobs.export",
     "check": "collimate.jobs.check",
     "demo": "collimate.jobs.demo",
     "Run": "collimate.jobs.run",
+    "Sweep": "collimate.jobs.frontier",
     "Method": "collimate.compose",
     "Objective": "collimate.compose",
     "cite": "collimate.citations",
@@ -67,6 +70,7 @@ __all__ = [
     "Objective",
     "PairLogProbs",
     "Run",
+    "Sweep",
     "check",
     "cite",
     "demo",
@@ -74,6 +78,7 @@ __all__ = [
     "divergences",
     "explain",
     "export",
+    "frontier",
     "lab",
     "logic",
     "losses",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from collimate.report import began, displaced, displaced_sentence, suspects
+from collimate.report import began, displaced, displaced_sentence, suspect_pairs
 from collimate.report._displaced import CONCENTRATED, DISPLACED_LINES, EXPLAINED, LOST, SHARE_LOST
 
 SERIES = arrays(float, 12, elements=st.floats(-50, 50))
@@ -56,7 +56,7 @@ CHANGES = arrays(float, 20, elements=st.floats(-20, 20))
 
 @given(CHANGES, CHANGES)
 def test_suspects_are_the_fewest_of_highest_ches_that_explain_the_share(change, ches):
-    found = suspects(change, ches)
+    found = suspect_pairs(change, ches)
     lost = np.maximum(-change, 0)
     if len(found):
         assert ches[found].min() >= np.delete(ches, found).max()
@@ -72,13 +72,13 @@ def test_suspects_are_the_fewest_of_highest_ches_that_explain_the_share(change, 
 @given(CHANGES, st.permutations(range(20)))
 def test_the_order_of_the_pairs_does_not_matter(change, order):
     order, ches = np.array(order), np.arange(20.0)
-    assert set(order[suspects(change[order], ches[order])]) == set(suspects(change, ches))
+    assert set(order[suspect_pairs(change[order], ches[order])]) == set(suspect_pairs(change, ches))
 
 
 def test_pairs_that_no_step_took_are_no_suspects():
     change, ches = np.array([-9.0, np.nan, -1.0, 0.0]), np.array([2.0, 9.0, np.nan, 1.0])
-    assert suspects(change, ches).tolist() == [0]
-    assert not len(suspects(flat(np.nan), flat(1)))
+    assert suspect_pairs(change, ches).tolist() == [0]
+    assert not len(suspect_pairs(flat(np.nan), flat(1)))
 
 
 def test_the_sentence_is_plain():

@@ -102,6 +102,18 @@ def test_train_export_score_and_check_open_no_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_opens_no_socket(tmp_path: Path) -> None:
+    """Optuna has storages and dashboards that would."""
+    save_tiny(tmp_path / "model")
+    write_rows(tmp_path / "pairs.jsonl", pairs(12))
+    command = ["frontier", "model", "pairs.jsonl", "--out", "sweep", "--evaluation", "pairs.jsonl"]
+    command += ["--beta", "0.1,1", "--seeds", "0", "--max-steps", "1", "--no-progress"]
+    command += ["--sampler", "nsga2", "--objectives", "reward_accuracy,kl", "--kl-samples", "2"]
+    assert watched(WATCH + MAIN, json.dumps([command]), folder=tmp_path) == ([], "")
+    assert (tmp_path / "sweep" / "frontier.html").exists()
+
+
+@pytest.mark.slow
 def test_the_demo_opens_no_socket(tmp_path: Path) -> None:
     commands = [["demo", "--out", "demo", "--no-progress"]]
     assert watched(WATCH + SHORT + MAIN, json.dumps(commands), folder=tmp_path) == ([], "")

@@ -18,6 +18,7 @@ from collimate.cli._output import PIPE_CLOSED, write
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("train", "Align a model on preference pairs; leaves a run folder."),
+    "frontier": ("frontier", "Sweep methods and betas; which settings are on the front."),
     "score": ("score", "Log-probabilities of given answers, as JSON lines."),
     "check": ("check", "What is in a data file, and what training on it would take."),
     "cache": ("cache", "Cached reference log-probs: ls, gc, verify."),

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collimate._types import Batch, Example, ListLogProbs, PairLogProbs, Role, ThumbLogProbs, View
-from collimate.axes import State
+from collimate.axes import Method, State
 from collimate.compose import Objective
 from collimate.diagnostics import bootstrap_mean, compared_lists, statistics
 from collimate.diagnostics.calibration import (
@@ -64,18 +64,22 @@ def evaluation(
         record[name] = value.mean().item()
         if name.endswith("_accuracy"):
             record[f"{name}_interval"] = list(bootstrap_mean(value.double().numpy(), groups))
-    first = objective.parts[0].method
-    gap = first.measure(view, states[0]).get("reward_gap")
-    if isinstance(view, PairLogProbs) and gap is not None and gap.isfinite().all():
-        record |= _calibration(gap, groups)
-    return record
+    return {**record, **_calibration(objective.parts[0].method, view, states[0], groups)}
 
 
 def _calibration(
-    reward_gap: Float[Tensor, " pair"], groups: Sequence[bytes]
+    method: Method, view: View, state: State, groups: Sequence[bytes]
 ) -> Mapping[str, float | list[float]]:
-    """How far sigmoid(gap) is from the frequency with which the favoured answer was chosen."""
-    forecasts = preference_forecasts(reward_gap, torch.zeros_like(reward_gap))
+    """Of sigmoid(beta·h), the method's own gap of rewards, as a forecast of who is chosen.
+
+    Nothing where no such gap is of one pair alone, or not all of them are finite.
+    """
+    if not isinstance(view, PairLogProbs) or method.needs.couples == "batch":
+        return {}
+    gap = method.measure(view, state).get("reward_gap")
+    if gap is None or gap.dim() != 1 or not gap.isfinite().all():
+        return {}
+    forecasts = preference_forecasts(gap, torch.zeros_like(gap))
     both = (forecasts.probability, forecasts.outcome)
     return {
         "calibration_error": expected_calibration_error(*both),

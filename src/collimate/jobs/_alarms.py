@@ -12,7 +12,14 @@ from jaxtyping import Float
 from collimate.engine.pair_table import COLUMNS, PairTable
 from collimate.engine.run_folder import RunFolder
 from collimate.report import DISPLACED_LINES as LINES
-from collimate.report import FLAT_LINES, began, displaced, displaced_sentence, flat_loss, suspects
+from collimate.report import (
+    FLAT_LINES,
+    began,
+    displaced,
+    displaced_sentence,
+    flat_loss,
+    suspect_pairs,
+)
 
 _DISPLACED = ("log_ratio_chosen", "log_ratio_rejected", "log_prob_chosen")
 
@@ -120,5 +127,5 @@ def _suspect_rows(pairs: PairTable) -> list[Mapping[str, Any]]:
             "chosen_change": float(now[i] - start[i]),
             "reason": "its answers are among the most alike to the model, and chosen ones were lost",
         }
-        for i in suspects(now - start, ches)
+        for i in suspect_pairs(now - start, ches)
     ]

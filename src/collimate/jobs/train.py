@@ -148,17 +148,22 @@ def train(
 def method_of(method: AnyLoss) -> AnyMethod | Objective:
     """The method that `train` was given in one of its ways. Errors: BadConfig for anything else."""
     if isinstance(method, str):
-        if method not in methods.__all__:
-            raise BadConfig(
-                f"unknown method '{method}'{nearest(method, methods.__all__)}; "
-                f"known: {', '.join(methods.__all__)}"
-            )
-        return getattr(methods, method)()
+        return preset_of(method)()
     if isinstance(method, AnyMethod | Objective):
         return method
     if callable(method):
         return Method.of(method)
     raise BadConfig(f"method must be a name, a method or a function, got {type(method).__name__}")
+
+
+def preset_of(name: str) -> Callable[..., Method]:
+    """The preset of that name. Errors: BadConfig for an unknown one, with the nearest."""
+    if name not in methods.__all__:
+        raise BadConfig(
+            f"unknown method '{name}'{nearest(name, methods.__all__)}; "
+            f"known: {', '.join(methods.__all__)}"
+        )
+    return getattr(methods, name)
 
 
 def _reason(error: BaseException) -> str:

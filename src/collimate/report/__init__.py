@@ -4,18 +4,19 @@ Nothing here imports torch. Reading needs only the core; `render` and `write` ne
 `collimate[report]` (jinja2 for the page, plotly for its charts).
 
 >>> [name for name in __all__ if name.islower() and "_" not in name]
-['began', 'displaced', 'load', 'render', 'suspects', 'write']
+['began', 'displaced', 'load', 'render', 'write']
 """
 
 from collimate.report._displaced import DISPLACED_LINES as DISPLACED_LINES
 from collimate.report._displaced import began as began
 from collimate.report._displaced import displaced as displaced
 from collimate.report._displaced import displaced_sentence as displaced_sentence
-from collimate.report._displaced import suspects as suspects
+from collimate.report._displaced import suspect_pairs as suspect_pairs
 from collimate.report._flat import FLAT_LINES as FLAT_LINES
 from collimate.report._flat import flat_loss as flat_loss
 from collimate.report._read import load as load
 from collimate.report._record import RunRecord as RunRecord
+from collimate.report._sweep import write_sweep as write_sweep
 from collimate.report._verdict import summary_lines as summary_lines
 from collimate.report._write import render as render
 from collimate.report._write import write as write
@@ -31,6 +32,7 @@ __all__ = [
     "load",
     "render",
     "summary_lines",
-    "suspects",
+    "suspect_pairs",
     "write",
+    "write_sweep",
 ]

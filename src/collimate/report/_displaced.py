@@ -54,14 +54,14 @@ def began(chosen: Array) -> int:
     return int(high[-1]) + 1 if len(high) else 0
 
 
-def suspects(change: Array, ches: Array) -> NDArray[np.intp]:
+def suspect_pairs(change: Array, ches: Array) -> NDArray[np.intp]:
     """Pairs of the highest CHES that together explain `EXPLAINED` of what chosen answers lost.
 
     change: of each pair's chosen log-prob (nats). ches: length-normalised. NaN for pairs that no step
     has taken. By falling CHES; none where that takes more than `CONCENTRATED` of the pairs, for then
     the loss is everyone's.
 
-    >>> suspects(np.array([-1.0, -9.0, 0.5, -0.5]), np.array([0.0, 3.0, 1.0, 2.0]))
+    >>> suspect_pairs(np.array([-1.0, -9.0, 0.5, -0.5]), np.array([0.0, 3.0, 1.0, 2.0]))
     array([1])
     """
     known = np.flatnonzero(np.isfinite(change) & np.isfinite(ches))

@@ -50,7 +50,7 @@ def load(run_folder: str | Path) -> RunRecord:
             raise BadRun(
                 f"{file} is a link out of the run folder, to {file.resolve()}: put the file itself there"
             )
-    fields = Fields(where=str(path), path="", values=_parse_object(_text(path), where=str(path)))
+    fields = Fields(where=str(path), path="", values=parse_object(text_of(path), where=str(path)))
     version = fields.integer("schema_version")
     if version is None or version not in READERS:
         known = ", ".join(map(str, READERS))
@@ -64,7 +64,8 @@ def load(run_folder: str | Path) -> RunRecord:
     return READERS[version](folder, fields, training, evaluations, partial)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a file. Errors: BadRun unless it can be read as UTF-8."""
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -73,7 +74,8 @@ def _text(path: Path) -> str:
         raise BadRun(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _parse_object(text: str, *, where: str) -> Mapping[str, Any]:
+def parse_object(text: str, *, where: str) -> Mapping[str, Any]:
+    """A JSON object. Errors: BadRun, naming `where`, for anything else."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -101,7 +103,7 @@ def _metric_lines(path: Path, fields: Fields) -> tuple[list[tuple[int, Mapping[s
     *whole, last = content.split(b"\n")
     lines = [(n, line) for n, line in enumerate(whole, start=1) if line.strip()]
     parsed = [
-        (n, _parse_object(_line_text(line, path, n), where=f"{path} line {n}")) for n, line in lines
+        (n, parse_object(_line_text(line, path, n), where=f"{path} line {n}")) for n, line in lines
     ]
     if not last.strip():
         return parsed, 0

@@ -38,10 +38,14 @@ def write(run_folder: str | Path, path: str | Path | None = None) -> Path:
     'report.html'
     """
     target = Path(run_folder) / "report.html" if path is None else Path(path)
-    page = render(load(run_folder))
+    return write_page(target, render(load(run_folder)))
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page in one move, and return its path. Errors: BadRun if it cannot be written."""
     # A lone surrogate can come out of JSON, and is no text that UTF-8 could hold.
-    _write(target, page.encode("utf-8", errors="replace"))
-    return target
+    _write(path, page.encode("utf-8", errors="replace"))
+    return path
 
 
 def render(record: RunRecord) -> str:
@@ -53,12 +57,19 @@ def render(record: RunRecord) -> str:
     >>> page.startswith("<!doctype html>"), page.count("<html")
     (True, 1)
     """
+    return page_of(record, tabs(record))
+
+
+def page_of(record: RunRecord, shown: tuple[Tab, ...]) -> str:
+    """A page of these tabs, headed by what `record` says of name, status and time.
+
+    Errors: MissingExtra without jinja2 or plotly.
+    """
     require_extra("jinja2", EXTRA)
     require_extra("plotly", EXTRA)
     import jinja2
     from markupsafe import Markup
 
-    shown = tabs(record)
     figures = {chart.identity: chart.figure for tab in shown for chart in tab.charts}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(resources.files("collimate.report") / "templates")),
