@@ -1,12 +1,21 @@
-"""Run folders read back and shown: one self-contained HTML page, and two lines for the terminal.
+"""Run folders read back and shown: self-contained HTML pages, exports, two lines for the terminal.
 
 Nothing here imports torch. Reading needs only the core; `render` and `write` need the extra
-`collimate[report]` (jinja2 for the page, plotly for its charts).
+`collimate[report]` (jinja2 for the page, plotly for its charts), `write_figures` also
+`collimate[figures]` (matplotlib), `write_metrics` pyarrow where it writes Parquet.
 
 >>> sorted(__all__)
-['FLAT_LINES', 'RunRecord', 'flat_loss', 'load', 'render', 'summary_lines', 'write']
+['FLAT_LINES', 'RunRecord', 'compare', 'flat_loss', 'load', 'metrics_table', 'model_card', 'render',
+ 'render_comparison', 'summary_lines', 'write', 'write_card', 'write_figures', 'write_metrics']
 """
 
+from collimate.report._comparison.page import compare as compare
+from collimate.report._comparison.page import render_comparison as render_comparison
+from collimate.report._exports.card import model_card as model_card
+from collimate.report._exports.card import write_card as write_card
+from collimate.report._exports.figures import write_figures as write_figures
+from collimate.report._exports.metrics import metrics_table as metrics_table
+from collimate.report._exports.metrics import write_metrics as write_metrics
 from collimate.report._flat import FLAT_LINES as FLAT_LINES
 from collimate.report._flat import flat_loss as flat_loss
 from collimate.report._read import load as load
@@ -15,4 +24,19 @@ from collimate.report._verdict import summary_lines as summary_lines
 from collimate.report._write import render as render
 from collimate.report._write import write as write
 
-__all__ = ["FLAT_LINES", "RunRecord", "flat_loss", "load", "render", "summary_lines", "write"]
+__all__ = [
+    "FLAT_LINES",
+    "RunRecord",
+    "compare",
+    "flat_loss",
+    "load",
+    "metrics_table",
+    "model_card",
+    "render",
+    "render_comparison",
+    "summary_lines",
+    "write",
+    "write_card",
+    "write_figures",
+    "write_metrics",
+]

@@ -75,7 +75,9 @@ class Table:
 class Chart:
     """A plotly figure as plain JSON. Colours are CSS variables ("var(--name)").
 
-    identity: element id. summary: what a reader who cannot see the chart is told.
+    identity: element id. summary: what a reader who cannot see the chart is told. height: in pixels,
+    where it depends on what is drawn. A trace whose `meta` is a number belongs to that line of the
+    tab's `Legend`.
     """
 
     identity: str
@@ -84,7 +86,30 @@ class Chart:
     summary: str
     caption: tuple[str, ...] = ()
     half: bool = False
+    height: int | None = None
     kind: Literal["chart"] = "chart"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One line of a legend: what a colour (a CSS variable) and a dash stand for.
+
+    shown: whether it is drawn until the reader says otherwise.
+    """
+
+    name: str
+    colour: str
+    dash: str
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legend:
+    """The keys of all charts of a tab, each to be switched on and off; a key's number is its place."""
+
+    keys: tuple[Key, ...]
+    note: str = ""
+    kind: Literal["legend"] = "legend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +129,7 @@ class Writings:
     kind: Literal["writings"] = "writings"
 
 
-Block = Prose | Facts | Tiles | Table | Chart | Writings
+Block = Prose | Facts | Tiles | Table | Chart | Legend | Writings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const coarse = window.matchMedia("(pointer: coarse)").matches;
   const drawn = new Set();
+  const keys = [...document.querySelectorAll(".legend [data-key]")];
 
   // Figures name CSS variables where plotly wants colours; only keys that hold a colour are read so.
   function coloured(value, style, key = "") {
@@ -21,6 +22,10 @@
     const style = getComputedStyle(document.documentElement);
     const { data, layout } = coloured(figures[id], style);
     layout.font.family = getComputedStyle(document.body).fontFamily;
+    for (const trace of data) {
+      const key = keys[trace.meta];
+      if (key) trace.visible = key.checked;
+    }
     if (coarse) layout.dragmode = false; // a finger on a chart scrolls the page
     drawn.add(id);
     return Plotly.react(id, data, layout, { responsive: true, displayModeBar: false });
@@ -71,6 +76,11 @@
   window.addEventListener("popstate", () => select(named()));
   window.addEventListener("hashchange", () => select(named()));
   dark.addEventListener("change", () => drawn.forEach(draw));
+  for (const key of keys) {
+    key.addEventListener("change", () => {
+      for (const chart of key.closest("section").querySelectorAll(".chart")) draw(chart.id);
+    });
+  }
   window.addEventListener("beforeprint", () => panels.forEach(drawPanel));
 
   document.documentElement.classList.add("scripted");
