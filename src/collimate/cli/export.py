@@ -64,7 +64,7 @@ def metrics(
 ) -> None:
     """Write all lines of a run's metrics.jsonl as one typed table, and print its path.
 
-    Training and evaluation lines, told apart by the column `kind`; docs/exports.md lists the columns.
+    Training and evaluation lines, told apart by the column `kind`; docs/report.md lists the columns.
     """
     from collimate.report import write_metrics
 

@@ -16,7 +16,9 @@ PACKAGES = ("jinja2", "plotly")
 def command(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="run folders; several are compared", show_default=False),
+        typer.Argument(
+            metavar="RUN...", help="run folders; several are compared", show_default=False
+        ),
     ],
     out: Annotated[
         Path | None,

@@ -158,5 +158,6 @@ def _require_trackers(trackers: Sequence[str]) -> None:
             )
         if name not in available:
             raise MissingExtra(
-                f"tracker '{name}' needs its package, which is not installed: install it"
+                f"tracker '{name}' needs its package, which is not installed; install it with: "
+                f"pip install {name.replace('_', '-')}"
             )

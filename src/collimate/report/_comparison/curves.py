@@ -17,8 +17,8 @@ from collimate.report._record import Evaluation, RunRecord
 from collimate.report._thin import smooth, window
 
 MOST_SHOWN = 12  # lines that can still be told apart; the others wait in the legend
-POINTS = 9000  # of all lines of the page, whatever their number
-FEWEST, MOST = 50, 300  # per line
+POINTS = 6000  # of all lines of the page, whatever their number
+FEWEST, MOST = 50, 200  # per line
 
 Series = Callable[[RunRecord], draw.Array]
 HeldOut = Callable[[RunRecord, Evaluation], float | None]

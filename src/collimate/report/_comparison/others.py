@@ -12,7 +12,7 @@ from collimate.report._frontier import frontier_tab
 from collimate.report._record import Frontier
 
 MOST_PROMPTS = 10
-CHARACTERS = 60_000  # of all answers together
+CHARACTERS = 20_000  # of all answers together
 LONGEST = 2000
 
 

@@ -81,7 +81,11 @@ def _front_matter(record: RunRecord) -> str:
     names = dict.fromkeys(name for file in files if (name := _hub_name(file)) is not None)
     lines += ["datasets:", *(f"- {name}" for name in names)] if names else []
     method = record.method.name if record.method is not None else ""
-    tags = ["collimate", "alignment", *([method] if re.fullmatch(r"[a-z]\w*", method, re.A) else [])]
+    tags = [
+        "collimate",
+        "alignment",
+        *([method] if re.fullmatch(r"[a-z]\w*", method, re.A) else []),
+    ]
     return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
 
 
@@ -130,7 +134,9 @@ def _method(record: RunRecord) -> tuple[str, ...]:
             f"Loss of one {unit}: {written}. What the symbols mean: {code('collimate explain')}."
         )
     if method.composite and not method.formulas:
-        found.append("The loss is a function of its author's own; the choices may not say all of it.")
+        found.append(
+            "The loss is a function of its author's own; the choices may not say all of it."
+        )
     if method.parameters:
         given = json.dumps(method.parameters, ensure_ascii=False, default=str)
         found.append(f"Parameters: {code(given)}.")
@@ -216,9 +222,19 @@ def _settings(record: RunRecord) -> tuple[str, ...]:
     return (
         "## Training",
         _bullets(given),
-        f"{count(record.steps)} steps in {duration(record.seconds)} on {_hardware(record)}.",
+        f"{count(record.steps)} steps in {duration(record.seconds)} on {_hardware(record)}; "
+        f"{_trained(record)}.",
         f"Versions: {versions}." if versions else "",
     )
+
+
+def _trained(record: RunRecord) -> str:
+    model = record.model
+    if model is None or not model.parameters:
+        return "the number of parameters was not recorded"
+    if model.trainable == model.parameters:
+        return f"all {count(model.parameters)} parameters were trained"
+    return f"{count(model.trainable)} of {count(model.parameters)} parameters were trained"
 
 
 def _hardware(record: RunRecord) -> str:
@@ -226,7 +242,9 @@ def _hardware(record: RunRecord) -> str:
     machine = record.machine
     device = machine.get("device")
     kind = "a CPU" if device == "cpu" else code(str(device)) if device else "an unnamed device"
-    said = [f"{text(str(machine[name]))} {name}" for name in ("processes", "threads") if name in machine]
+    said = [
+        f"{text(str(machine[name]))} {name}" for name in ("processes", "threads") if name in machine
+    ]
     return f"{kind} ({', '.join(said)})" if said else kind
 
 
@@ -240,4 +258,8 @@ def _citation(record: RunRecord) -> tuple[str, ...]:
     found = [entries[key] for key in keys if key in entries]
     if not found:
         return ()
-    return ("## Citation", "The method and its parts:", "```bibtex\n" + "\n\n".join(found) + "\n```")
+    return (
+        "## Citation",
+        "The method and its parts:",
+        "```bibtex\n" + "\n\n".join(found) + "\n```",
+    )

@@ -51,7 +51,9 @@ def _held_out(record: RunRecord) -> tuple[str, ...]:
     found: list[str] = []
     train = record.train_data
     if data is not None and train is not None and data.hash and data.hash == train.hash:
-        found.append("The held-out data are the training data: the figures say nothing about others.")
+        found.append(
+            "The held-out data are the training data: the figures say nothing about others."
+        )
     bounds = after.reward_accuracy_interval
     if bounds is not None and bounds[0] <= 0.5 <= bounds[1]:
         found.append("Held-out reward accuracy cannot be told from the 0.5 of chance.")
@@ -89,23 +91,37 @@ def _data(which: str, facts: DataFacts | None, record: RunRecord) -> tuple[str, 
         (skipped, lambda n: f"{plural(n, f'{which} row')} {_was(n)} left out as unusable."),
         (
             facts.prompts_truncated,
-            lambda n: f"{plural(n, f'{which} prompt')} lost {_its(n)} beginning to the length limit.",
+            lambda n: (
+                f"{plural(n, f'{which} prompt')} lost {_its(n)} beginning to the length limit."
+            ),
         ),
         (
             facts.answers_truncated,
-            lambda n: f"{plural(n, f'{which} answer')} lost {_its(n)} end to the length limit, so that "
-            "nothing is learnt from them about where to stop.",
+            lambda n: (
+                f"{plural(n, f'{which} answer')} lost {_its(n)} end to the length limit, so that "
+                "nothing is learnt from them about where to stop."
+            ),
         ),
         (
             facts.ties,
-            lambda n: f"{plural(n, f'{which} row')} {'is a tie' if n == 1 else 'are ties'}: the two "
-            "answers are equal, or but for case and white space.",
+            lambda n: (
+                f"{plural(n, f'{which} row')} {'is a tie' if n == 1 else 'are ties'}: the "
+                "answers are the same, but for case and white space at most."
+            ),
         ),
         (
             facts.contradictions,
-            lambda n: f"{plural(n, f'{which} row')} {_was(n)} contradicted by an earlier one.",
+            lambda n: (
+                f"{plural(n, f'{which} row')} {_prefers(n)} the other way round than an earlier "
+                "one."
+            ),
         ),
-        (facts.duplicates, lambda n: f"{plural(n, f'{which} row')} {_was(n)} seen before."),
+        (
+            facts.duplicates,
+            lambda n: (
+                f"{plural(n, f'{which} row')} {'repeats' if n == 1 else 'repeat'} an earlier one."
+            ),
+        ),
     )
     found = [sentence(n) for n, sentence in counted if n]
     longer = facts.chosen_longer
@@ -131,6 +147,10 @@ def _model(record: RunRecord) -> tuple[str, ...]:
 
 def _was(n: int) -> str:
     return "was" if n == 1 else "were"
+
+
+def _prefers(n: int) -> str:
+    return "prefers" if n == 1 else "prefer"
 
 
 def _its(n: int) -> str:

@@ -20,7 +20,7 @@ def text(value: str) -> str:
     """
     marked = _SPECIAL.sub(r"\\\1", one_line(value))
     # These are harmless: inside a number or a word, and where a sentence or its first half ends.
-    marked = re.sub(r"(?<=\d)\\\.(?=\d)|(?<=[^\W\d])\\([.:])(?=\s|$)", _unmarked, marked)
+    marked = re.sub(r"(?<=\d)\\\.(?=\d)|(?<=[^\W\d])\\\.(?=\s|$)|\\:(?=\s|$)", _unmarked, marked)
     return re.sub(r"(?<=\w)\\-(?=\w)", "-", marked)
 
 

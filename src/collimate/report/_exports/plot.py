@@ -51,7 +51,9 @@ LEGEND = 24  # names, beyond which a legend hides the curves
 def drawn(chart: Chart, format: str) -> bytes:
     """The chart as the bytes of an SVG or a PNG file."""
     with mpl.rc_context(SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name's; drawn as a box
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # a name's; drawn as a box
         found = io.BytesIO()
         metadata = {"Date": None} if format == "svg" else {}
         figure(chart).savefig(
@@ -83,7 +85,9 @@ def figure(chart: Chart) -> Figure:
 
 def _draw(axes: Axes, trace: Mapping[str, Any]) -> None:
     x, y = _numbers(trace["x"]), _numbers(trace["y"])
-    label = _plain(trace["name"]) if trace.get("showlegend", True) else "_"  # "_": not in the legend
+    label = (
+        _plain(trace["name"]) if trace.get("showlegend", True) else "_"
+    )  # "_": not in the legend
     alpha = trace.get("opacity", 1.0)
     if trace.get("fill") == "tozeroy":
         axes.fill_between(x, y, 0.0, color=colour(trace["fillcolor"]), linewidth=0)
@@ -150,7 +154,7 @@ def colour(text: str) -> str | tuple[float, float, float, float]:
     """What a CSS variable stands for in the page's light style, as matplotlib reads it.
 
     >>> colour("var(--run-1)"), colour("var(--chosen-pale)")
-    ('#0067b1', (0.12156862745098039, 0.43529411764705883, 0.7058823529411765, 0.14))
+    ('#1d55c4', (0.12156862745098039, 0.43529411764705883, 0.7058823529411765, 0.14))
     """
     value = _palette()[text.removeprefix("var(").removesuffix(")")]
     rgba = re.fullmatch(r"rgba\((\d+), (\d+), (\d+), ([\d.]+)\)", value)

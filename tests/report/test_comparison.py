@@ -1,0 +1,485 @@
+"""One page about several runs: what it says follows from their records, whatever they are called."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects
+import pytest
+from numpy.typing import NDArray
+
+from collimate import report
+from collimate._checks import BadRun
+from collimate.report import RunRecord
+from collimate.report._blocks import Chart, Facts, Legend, Prose, Tab, Table, Writings
+from collimate.report._comparison.comparable import agreement, doubts
+from collimate.report._comparison.page import comparison_tabs
+from collimate.report._comparison.runs import COLOURS, compared, labels, styles
+from collimate.report._write import _resource
+from tests.report.example_run import data_facts, evaluation, frontier, make_run, run_fields
+
+EXAMPLE = run_fields("example", 60)
+
+
+def runs(folder: Path, *changes: Mapping[str, Any], names: Sequence[str] = ()) -> list[Path]:
+    """One run for each set of changes, named a, b, c ... unless names are given."""
+    called = names or [chr(ord("a") + place) for place in range(len(changes))]
+    return [
+        make_run(folder / name, **{"steps": 60, **change})
+        for name, change in zip(called, changes, strict=True)
+    ]
+
+
+def records(folder: Path, *changes: Mapping[str, Any]) -> list[RunRecord]:
+    return [report.load(path) for path in runs(folder, *changes)]
+
+
+def method(**changes: Any) -> dict[str, Any]:
+    return {"method": {**EXAMPLE["method"], **changes}}
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {"config": {**EXAMPLE["config"], **changes}}
+
+
+def seeded(seed: int, **changes: Any) -> dict[str, Any]:
+    return {**config(seed=seed), "seed": seed, **changes}
+
+
+def tab(found: Sequence[RunRecord], identity: str) -> Tab:
+    return next(tab for tab in comparison_tabs(found) if tab.identity == identity)
+
+
+def table(found: Tab, title: str) -> Table:
+    return next(b for b in found.blocks if isinstance(b, Table) and b.title == title)
+
+
+def said(found: Tab) -> str:
+    return " ".join(s for b in found.blocks if isinstance(b, Prose) for s in b.sentences)
+
+
+# The names
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    found = [
+        RunRecord(folder=tmp_path / "a" / "dpo", name="dpo"),
+        RunRecord(folder=tmp_path / "b" / "dpo", name="dpo"),
+        RunRecord(folder=tmp_path / "b" / "ipo", name="ipo"),
+        RunRecord(folder=tmp_path / "moved", name="ipo"),
+        RunRecord(folder=tmp_path / "c" / "x" / "dpo", name="dpo"),
+        RunRecord(folder=tmp_path / "c" / "y" / "kto", name="kto"),
+    ]
+    assert labels(found) == ("a/dpo", "b/dpo", "b/ipo", "ipo (moved)", "x/dpo", "kto")
+
+
+def test_names_differ_even_of_one_record_given_twice(tmp_path: Path) -> None:
+    one = RunRecord(folder=tmp_path / "a" / "dpo", name="dpo")
+    found = labels([one, one, RunRecord(folder=tmp_path / "b" / "dpo", name="dpo")])
+    assert len(set(found)) == 3
+
+
+# Colours
+
+
+def test_seeds_share_a_colour_and_differ_in_dash() -> None:
+    found = styles([0, 0, 1, 1, 2])
+    colours, dashes = zip(*found, strict=True)
+    assert colours == ("run-1", "run-1", "run-2", "run-2", "run-3")
+    assert dashes == ("solid", "dash", "solid", "dash", "solid")
+
+
+@pytest.mark.parametrize("settings", [range(24), [0] * 24], ids=["all differ", "all seeds"])
+def test_two_dozen_runs_look_different(settings: Sequence[int]) -> None:
+    found = styles(settings)
+    assert len(set(found)) == 24
+    assert [colour for colour, _ in found[:6]] == list(COLOURS)
+
+
+# Machado, Oliveira and Fernandes 2009, table 1, severity 1.0, on linear RGB.
+VISION = {
+    "all cones": np.eye(3),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "tritanopia": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour: str) -> NDArray[np.float64]:
+    value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIE L*a*b* of linear RGB, white point D65."""
+    xyz = TO_XYZ @ np.clip(rgb, 0, 1) / TO_XYZ.sum(axis=1)
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_colours_are_told_apart_by_every_eye_and_from_the_ground(mode: str) -> None:
+    light, _, rest = _resource("page.css").partition("@media")
+    style = light if mode == "light" else rest.partition("* {")[0]
+    named = dict(re.findall(r"--([\w-]+): (#\w{6})", style))
+    colours = [named[name] for name in COLOURS]
+    for name, matrix in VISION.items():
+        seen = [lab(matrix @ linear(colour)) for colour in colours]
+        distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
+        assert min(distances) > 18, name
+    ground = TO_XYZ[1] @ linear(named["surface"])
+    for colour in colours:
+        low, high = sorted((ground, TO_XYZ[1] @ linear(colour)))
+        assert (high + 0.05) / (low + 0.05) > 3, colour
+
+
+# What must not be compared
+
+
+def held_out(**changes: Any) -> dict[str, Any]:
+    train = EXAMPLE["data"]["train"]
+    return {"data": {"train": train, "evaluation": {**data_facts("h", 1000, {}), **changes}}}
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    return {"model": {**EXAMPLE["model"], **changes}}
+
+
+DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
+    "other held-out data": (held_out(hash="other"), "held-out data are not the same"),
+    "no held-out data": (
+        {"data": {"train": EXAMPLE["data"]["train"], "evaluation": None}},
+        "without held-out figures: b",
+    ),
+    "labelled answers": (
+        {
+            "data": {
+                "train": {**EXAMPLE["data"]["train"], "format": "thumbs, explicit prompt"},
+                "evaluation": EXAMPLE["data"]["evaluation"],
+            }
+        },
+        "count different things (answers and pairs)",
+    ),
+    "another model": (model(hash="other"), "do not start from the same model"),
+    "another reference": (
+        {"reference": {**EXAMPLE["reference"], "hash": "other"}},
+        "The references differ",
+    ),
+    "still going": ({"status": "running"}, "Not finished: b (running)."),
+    "another loss": (method(formulas=["z"]), "share an axis, not a scale"),
+    "another batch size": (config(batch_size=4), "have not seen as many rows"),
+    "another machine": ({"machine": {"device": "a GPU"}}, "compare no times"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DOUBTS))
+def test_what_makes_runs_incomparable_is_said_and_nothing_else(name: str, tmp_path: Path) -> None:
+    changes, sentence = DOUBTS[name]
+    both = records(tmp_path, {}, changes)
+    found = doubts(compared(both))
+    assert len(found) == 1, found
+    assert sentence in found[0]
+    assert sentence in said(tab(both, "runs"))
+    alike = doubts(compared(records(tmp_path / "alike", changes, changes)))
+    assert alike == (("Not finished: a (running), b (running).",) if name == "still going" else ())
+
+
+def test_runs_that_agree_are_said_to(tmp_path: Path) -> None:
+    both = compared(records(tmp_path, {}, {}))
+    assert doubts(both) == ()
+    assert agreement(both) == (
+        "All runs are judged on the same held-out data (1,000 rows) and start from the same model."
+    )
+
+
+# The tables
+
+
+def test_the_table_has_the_figures_of_each_run(tmp_path: Path) -> None:
+    figures = {
+        "before": evaluation(0.5, 0.5, 0, 0),
+        "after": evaluation(0.61, 0.72, 1.5, -2.5),
+    }
+    found = records(tmp_path, {}, {"evaluation": figures, "status": "stopped", "steps": 60})
+    first, second = table(tab(found, "runs"), "Runs").rows
+    assert first[:4] == ("a", "dpo, fixed(0.1)", "finished", "60")
+    assert first[4:8] == ("0.57 [0.54, 0.60]", "0.63 [0.60, 0.66]", "\u22123.1", "\u22127.8")
+    assert second[:4] == ("b", "dpo, fixed(0.1)", "stopped", "60")
+    assert second[4:8] == ("0.61 [0.58, 0.64]", "0.72 [0.69, 0.75]", "+1.5", "\u22122.5")
+    assert (first[8], first[9]) == ("8 min 32 s", "1.12 GiB")
+
+
+def test_a_move_that_is_not_held_out_has_a_star(tmp_path: Path) -> None:
+    found = records(tmp_path, {}, {"evaluation": {"before": None, "after": None}})
+    first, second = table(tab(found, "runs"), "Runs").rows
+    assert "*" not in first[6]
+    assert second[4] == "–"
+    assert second[6].endswith(" *")
+
+
+def test_seeds_of_one_setting_are_grouped(tmp_path: Path) -> None:
+    def after(share: float, reward: float) -> dict[str, Any]:
+        ends = evaluation(share, reward, -1, -2)
+        return {"evaluation": {"before": evaluation(0.5, 0.5, 0, 0), "after": ends}}
+
+    found = records(
+        tmp_path,
+        seeded(0, **after(0.60, 0.70)),
+        seeded(1, **after(0.64, 0.70)),
+        seeded(2, **after(0.56, 0.76)),
+        {**seeded(0, **after(0.9, 0.9)), **config(seed=0, learning_rate=1e-3)},
+    )
+    (row,) = table(tab(found, "runs"), "Seeds of one setting").rows
+    assert row[:2] == ("dpo, fixed(0.1): 3 runs like a", "0, 1, 2")
+    assert row[2] == "0.600 [0.560, 0.640]"
+    assert row[3] == "0.720 [0.700, 0.760]"
+    assert row[5] == "8 min 32 s"
+    assert [run.colour for run in compared(found)] == ["run-1"] * 3 + ["run-2"]
+
+
+def test_runs_of_different_settings_have_no_table_of_seeds(tmp_path: Path) -> None:
+    found = records(tmp_path, {}, config(learning_rate=1e-3))
+    titles = [b.title for b in tab(found, "runs").blocks if isinstance(b, Table)]
+    assert titles == ["Runs"]
+
+
+def test_execution_details_make_no_other_setting(tmp_path: Path) -> None:
+    found = records(tmp_path, {}, seeded(1, **config(seed=1, tokens_per_micro_batch=7, keep=9)))
+    assert {run.setting for run in compared(found)} == {0}
+
+
+def test_differences_are_listed_and_the_rest_is_counted(tmp_path: Path) -> None:
+    found = records(
+        tmp_path, {}, {**config(learning_rate=1e-3, beta=None), **method(loss="squared")}
+    )
+    differences = tab(found, "differences")
+    assert table(differences, "Settings").rows == (
+        ("beta", "0.1", "none"),
+        ("learning_rate", "5e-05", "0.001"),
+    )
+    assert table(differences, "Method").rows == (("Loss", "logistic", "squared"),)
+    (same,) = [b for b in differences.blocks if isinstance(b, Facts)]
+    assert same.title == f"{len(same.rows)} facts in which all runs agree"
+    labelled = {row.label: row.value for row in same.rows}
+    assert labelled["Settings: epochs"] == "1"
+    assert "Settings: beta" not in labelled
+
+
+def test_long_values_stay_different_when_they_are_cut(tmp_path: Path) -> None:
+    ends = [f"{'d' * 60}{middle}{'e' * 60}" for middle in "xy"]
+    found = records(tmp_path, config(model="m" * 99), config(model="n" * 99))
+    cut = table(tab(found, "differences"), "Settings").rows[0]
+    assert len(cut[1]) == len(cut[2]) == 44
+    found = records(tmp_path / "alike", *(config(model=end) for end in ends))
+    assert table(tab(found, "differences"), "Settings").rows[0][1:] == tuple(ends)
+
+
+def test_runs_that_differ_in_nothing_are_said_to(tmp_path: Path) -> None:
+    assert "differ in nothing" in said(tab(records(tmp_path, {}, {}), "differences"))
+
+
+# The curves and other charts
+
+
+def charts(found: Sequence[RunRecord]) -> dict[str, Chart]:
+    return {c.identity: c for tab in comparison_tabs(found) for c in tab.charts}
+
+
+def test_every_chart_is_one_that_plotly_accepts_in_colours_of_the_style(tmp_path: Path) -> None:
+    found = records(tmp_path, {"frontier": frontier()}, seeded(1), {"frontier": frontier()})
+    drawn = charts(found)
+    assert sorted(drawn) == sorted(
+        f"chart-{name}"
+        for name in (
+            *("likelihood", "reward", "loss", "reward-accuracy", "likelihood-accuracy", "gap"),
+            *("chosen", "rejected", "frontier"),
+        )
+    )
+    style = set(re.findall(r"(--[\w-]+):", _resource("page.css")))
+    for chart in drawn.values():
+        text = json.dumps(chart.figure)
+        assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= style
+        plotly.graph_objects.Figure(json.loads(re.sub(r"var\(--[\w-]+\)", "red", text)))
+
+
+def test_a_curve_is_the_average_of_its_own_run(tmp_path: Path) -> None:
+    lines = [
+        [{"step": s, "loss": k + s / 10, "log_ratio_chosen": -k * s, "log_ratio_rejected": k * s}
+         for s in (1, 2, 3)]
+        for k in (1.0, 2.0)
+    ]  # fmt: skip
+    found = records(tmp_path, *({"metrics": line, "without": ["evaluation"]} for line in lines))
+    drawn = charts(found)
+    by_run = {trace["meta"]: trace["y"] for trace in drawn["chart-loss"].figure["data"]}
+    assert by_run == {0: [1.1, 1.2, 1.3], 1: [2.1, 2.2, 2.3]}
+    gaps = {trace["meta"]: trace["y"] for trace in drawn["chart-gap"].figure["data"]}
+    assert gaps == {0: [-2.0, -4.0, -6.0], 1: [-4.0, -8.0, -12.0]}
+
+
+def test_held_out_points_lie_where_they_were_measured(tmp_path: Path) -> None:
+    both = {"before": evaluation(0.5, 0.5, 0, 0), "after": evaluation(0.6, 0.7, 2, -1)}
+    found = records(tmp_path, {"evaluation": both}, {"evaluation": both})
+    marks = [t for t in charts(found)["chart-gap"].figure["data"] if t["mode"] == "markers"]
+    assert [(t["meta"], t["x"], t["y"]) for t in marks] == [
+        (0, [0.0, 60.0], [0.0, 3.0]),
+        (1, [0.0, 60.0], [0.0, 3.0]),
+    ]
+
+
+def test_beyond_a_dozen_runs_the_first_are_shown(tmp_path: Path) -> None:
+    one = report.load(make_run(tmp_path / "one", steps=400))
+    found = [replace(one, name=f"run {n}") for n in range(30)]
+    legend = next(b for b in tab(found, "curves").blocks if isinstance(b, Legend))
+    assert [key.shown for key in legend.keys] == [True] * 12 + [False] * 18
+    assert [key.name for key in legend.keys][::29] == ["run 0", "run 29"]
+    assert "The first 12 of 30 runs" in legend.note
+    points = sum(
+        len(trace["x"]) for chart in charts(found).values() for trace in chart.figure["data"]
+    )
+    assert points < 30 * 6 * 60
+
+
+def test_an_interval_chart_has_a_row_for_each_run_that_was_measured(tmp_path: Path) -> None:
+    found = records(tmp_path, {}, {"evaluation": {"before": None, "after": None}}, {})
+    chart = charts(found)["chart-likelihood"]
+    assert chart.figure["layout"]["yaxis"]["ticktext"] == ["a", "c"]
+    first = chart.figure["data"][0]
+    assert (first["x"], first["y"]) == ([0.57], [0])
+    assert first["error_x"]["array"] == pytest.approx([0.03])
+    assert "overlapping intervals do not mean that there is no difference" in said(
+        tab(found, "runs")
+    )
+
+
+def test_one_world_has_one_frontier_and_other_worlds_their_own(tmp_path: Path) -> None:
+    other = {**frontier(), "world": "Another world."}
+    found = records(
+        tmp_path, {"frontier": frontier()}, {"frontier": frontier()}, {"frontier": other}
+    )
+    drawn = charts(found)
+    assert {"chart-frontier", "chart-frontier-2"} <= set(drawn)
+    names = [trace["name"] for trace in drawn["chart-frontier"].figure["data"]]
+    assert [name for name in names if name.endswith(": dpo")] == ["a: dpo", "b: dpo"]
+    second = [trace["name"] for trace in drawn["chart-frontier-2"].figure["data"]]
+    assert [name for name in second if name.endswith(": dpo")] == ["c: dpo"]
+
+
+def test_samples_stand_side_by_side_by_prompt(tmp_path: Path) -> None:
+    def sample(prompt: str, after: str) -> dict[str, Any]:
+        return {"prompt": prompt, "before": "", "after": after, "chosen": None}
+
+    found = records(
+        tmp_path,
+        {"samples": [sample("p", "from a"), sample("q", "alone")]},
+        {"samples": [sample("p", "from b")]},
+    )
+    (block,) = tab(found, "samples").blocks
+    assert isinstance(block, Writings)
+    ((item),) = block.items
+    assert (item.prompt, item.answers) == ("p", (("a", "from a"), ("b", "from b")))
+
+
+def test_alarms_of_every_run_come_first(tmp_path: Path) -> None:
+    lines = [{"step": 1, "loss": 0.5, "skipped_steps": 1}]
+    found = records(tmp_path, {}, {"metrics": lines})
+    first = tab(found, "runs").blocks[0]
+    assert isinstance(first, Prose)
+    assert first.title == "Before anything else"
+    assert first.sentences[0].startswith("b: 1 step was skipped")
+
+
+# The page
+
+
+def test_three_long_runs_are_one_file_below_five_megabytes(tmp_path: Path) -> None:
+    text = {"prompt": "p" * 500, "before": "b" * 3000, "after": "a" * 3000, "chosen": None}
+    samples = [{**text, "prompt": f"{n}{text['prompt']}"} for n in range(10)]
+    folders = runs(tmp_path, *({"steps": 20_000, "samples": samples} for _ in range(3)))
+    page = report.compare(folders, tmp_path / "page.html")
+    assert 4_000_000 < page.stat().st_size < 5_000_000
+    assert page.read_text("utf-8").count("plotly.js v") == 1
+
+
+def test_runs_of_which_nothing_is_known_have_a_page(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text('{"schema_version": 1, "status": "running"}')
+    page = report.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "page.html")
+    assert "No run has logged a training step yet." in page.read_text("utf-8")
+
+
+OLD = ("phases", "peak_memory", "sizes", "samples", "frontier", "machine", "reference")
+OLD_FIELDS = {
+    "method": ("composite", "parameters", "sources", "formulas"),
+    "model": ("quantization", "check"),
+}
+OLD_DATA = ("contradictions", "ties", "joint_tokenisation_differs", "chosen_longer")
+
+
+def make_old_run(folder: Path) -> Path:
+    """A run as the first version of the schema wrote it: fewer fields, all of them meaning the same."""
+    fields = run_fields("old", 60)
+    for part, names in OLD_FIELDS.items():
+        for name in names:
+            del fields[part][name]
+    for facts in fields["data"].values():
+        for name in OLD_DATA:
+            del facts[name]
+    kept = {name: fields[name] for name in (*OLD_FIELDS, "data")}
+    return make_run(folder, steps=60, without=OLD, **kept)
+
+
+def test_a_run_of_the_older_schema_is_compared_with_a_new_one(tmp_path: Path) -> None:
+    old, new = make_old_run(tmp_path / "old"), make_run(tmp_path / "new", steps=60)
+    page = report.compare([old, new], tmp_path / "page.html").read_text("utf-8")
+    assert "2 runs compared" in page
+    first, second = table(tab([report.load(old), report.load(new)], "runs"), "Runs").rows
+    assert first[1:6] == second[1:6]
+    assert first[9] == "–"
+
+
+@pytest.mark.parametrize("broken", ["missing", "damaged", "twice", "one"])
+def test_a_run_that_cannot_be_read_is_named_before_anything_is_written(
+    broken: str, tmp_path: Path
+) -> None:
+    good = make_run(tmp_path / "good", steps=2)
+    bad = tmp_path / "bad"
+    if broken == "damaged":
+        make_run(bad, steps=2)
+        (bad / "run.json").write_text("{")
+    folders = {"twice": [good, tmp_path / "x" / ".." / "good"], "one": [good]}
+    words = {
+        "missing": r"bad is not a folder",
+        "damaged": r"bad.run\.json: must be JSON",
+        "twice": "are the same run: name it once",
+        "one": "two runs or more to compare, got 1",
+    }
+    with pytest.raises(BadRun, match=words[broken]):
+        report.compare(folders.get(broken, [good, bad]), tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
