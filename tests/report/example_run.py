@@ -289,3 +289,24 @@ def frontier() -> dict[str, Any]:
             )
         ],
     }
+
+
+OLD = ("phases", "peak_memory", "sizes", "samples", "frontier", "machine", "reference")
+OLD_FIELDS = {
+    "method": ("composite", "parameters", "sources", "formulas"),
+    "model": ("quantization", "check"),
+}
+OLD_DATA = ("contradictions", "ties", "joint_tokenisation_differs", "chosen_longer")
+
+
+def make_old_run(folder: Path) -> Path:
+    """A run as the first version of the schema wrote it: fewer fields, all of them meaning the same."""
+    fields = run_fields("old", 60)
+    for part, names in OLD_FIELDS.items():
+        for name in names:
+            del fields[part][name]
+    for facts in fields["data"].values():
+        for name in OLD_DATA:
+            del facts[name]
+    kept = {name: fields[name] for name in (*OLD_FIELDS, "data")}
+    return make_run(folder, steps=60, without=OLD, **kept)

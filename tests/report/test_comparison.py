@@ -23,7 +23,14 @@ from collimate.report._comparison.comparable import agreement, doubts
 from collimate.report._comparison.page import comparison_tabs
 from collimate.report._comparison.runs import COLOURS, compared, labels, styles
 from collimate.report._write import _resource
-from tests.report.example_run import data_facts, evaluation, frontier, make_run, run_fields
+from tests.report.example_run import (
+    data_facts,
+    evaluation,
+    frontier,
+    make_old_run,
+    make_run,
+    run_fields,
+)
 
 EXAMPLE = run_fields("example", 60)
 
@@ -432,27 +439,6 @@ def test_runs_of_which_nothing_is_known_have_a_page(tmp_path: Path) -> None:
         (tmp_path / name / "run.json").write_text('{"schema_version": 1, "status": "running"}')
     page = report.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "page.html")
     assert "No run has logged a training step yet." in page.read_text("utf-8")
-
-
-OLD = ("phases", "peak_memory", "sizes", "samples", "frontier", "machine", "reference")
-OLD_FIELDS = {
-    "method": ("composite", "parameters", "sources", "formulas"),
-    "model": ("quantization", "check"),
-}
-OLD_DATA = ("contradictions", "ties", "joint_tokenisation_differs", "chosen_longer")
-
-
-def make_old_run(folder: Path) -> Path:
-    """A run as the first version of the schema wrote it: fewer fields, all of them meaning the same."""
-    fields = run_fields("old", 60)
-    for part, names in OLD_FIELDS.items():
-        for name in names:
-            del fields[part][name]
-    for facts in fields["data"].values():
-        for name in OLD_DATA:
-            del facts[name]
-    kept = {name: fields[name] for name in (*OLD_FIELDS, "data")}
-    return make_run(folder, steps=60, without=OLD, **kept)
 
 
 def test_a_run_of_the_older_schema_is_compared_with_a_new_one(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def text(value: str) -> str:
     marked = _SPECIAL.sub(r"\\\1", one_line(value))
     # These are harmless: inside a number or a word, and where a sentence or its first half ends.
     marked = re.sub(r"(?<=\d)\\\.(?=\d)|(?<=[^\W\d])\\\.(?=\s|$)|\\:(?=\s|$)", _unmarked, marked)
-    return re.sub(r"(?<=\w)\\-(?=\w)", "-", marked)
+    marked = re.sub(r"(?<=\w)\\-(?=\w)", "-", marked)
+    return re.sub(r"^(\d+)\)", r"\1\\)", marked)  # which would begin a list
 
 
 def code(value: str) -> str:

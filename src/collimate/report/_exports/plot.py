@@ -12,15 +12,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from collimate.report._blocks import Chart
+
+if TYPE_CHECKING:  # an extra, imported when a figure is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIZE = (7.0, 4.2)  # inches
 DOTS_PER_INCH = 200
@@ -50,6 +51,8 @@ LEGEND = 24  # names, beyond which a legend hides the curves
 
 def drawn(chart: Chart, format: str) -> bytes:
     """The chart as the bytes of an SVG or a PNG file."""
+    import matplotlib as mpl
+
     with mpl.rc_context(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from"
@@ -64,6 +67,8 @@ def drawn(chart: Chart, format: str) -> bytes:
 
 def figure(chart: Chart) -> Figure:
     """The chart as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
     traces, layout = chart.figure["data"], chart.figure["layout"]
     rows = layout["yaxis"].get("tickvals")
     height = SIZE[1] if rows is None else 1.2 + ROW * len(rows)
