@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from collimate import report
 from collimate._checks import BadRun
-from collimate.citations import bibliography
+from collimate._bibliography import bibliography
 from collimate.report._exports.limits import NOT_JUDGED, limits
 from collimate.report._exports.markdown import code, text
 from tests.report.example_run import evaluation, make_old_run, make_run, run_fields
@@ -106,11 +106,11 @@ def test_every_known_source_is_cited_once_and_no_other(tmp_path: Path) -> None:
     method = {
         **EXAMPLE["method"],
         "source": "rafailov:23 eq. 7; nobody:99",
-        "sources": ["rafailov:23", "azar:23", "nobody:99"],
+        "sources": ["rafailov:23", "azar:24", "nobody:99"],
     }
     found = sections(card(tmp_path, method=method))["Citation"]
-    assert re.findall(r"(?m)^@\w+\{([^,]+),", found) == ["rafailov:23", "azar:23"]
-    assert bibliography()["azar:23"] in found
+    assert re.findall(r"(?m)^@\w+\{([^,]+),", found) == ["rafailov:23", "azar:24"]
+    assert bibliography()["azar:24"] in found
     assert "Citation" not in sections(
         card(tmp_path, method={**method, "source": "", "sources": []})
     )

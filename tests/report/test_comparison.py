@@ -84,7 +84,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
         RunRecord(folder=tmp_path / "c" / "x" / "dpo", name="dpo"),
         RunRecord(folder=tmp_path / "c" / "y" / "kto", name="kto"),
     ]
-    assert labels(found) == ("a/dpo", "b/dpo", "b/ipo", "ipo (moved)", "x/dpo", "kto")
+    assert labels(found) == ("a/dpo", "b/dpo", "ipo", "ipo (moved)", "x/dpo", "kto")
 
 
 def test_names_differ_even_of_one_record_given_twice(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def labels(records: Sequence[RunRecord]) -> tuple[str, ...]:
         if shared[name] > 1:
             alike = [r for n, r in zip(names, records, strict=True) if n == name]
             place = _place(record, alike)
-            name = place if place.endswith(f"/{name}") else f"{name} ({place})"
+            name = place if f"/{place}".endswith(f"/{name}") else f"{name} ({place})"
         found.append(name)
     taken = Counter(found)
     again: Counter[str] = Counter()
