@@ -86,7 +86,7 @@ def main() -> None:
 
     from playwright.sync_api import sync_playwright
 
-    from collimate.report import compare
+    from collimate.report import write_comparison
 
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         folders = [
@@ -94,7 +94,7 @@ def main() -> None:
             for n in range(given.runs)
         ]
         start = time.perf_counter()
-        page = compare(folders, Path(place) / "comparison.html")
+        page = write_comparison(folders, Path(place) / "comparison.html")
         written, size = time.perf_counter() - start, page.stat().st_size
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--headless", "--disable-gpu"]

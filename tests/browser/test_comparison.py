@@ -32,7 +32,7 @@ def three_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_run(folder / name, seed=seed, frontier=frontier())
         for seed, name in enumerate(("dpo", "ipo", "a run with a rather long name, seed 2"))
     ]
-    return report.compare(runs, folder / "page.html")
+    return report.write_comparison(runs, folder / "page.html")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def three(browser: Browser, three_file: Path) -> Opened:
 def attacked(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     folder = tmp_path_factory.mktemp("attacked")
     runs = [make_attacked_run(folder / name) for name in ("a", "b", "c")]
-    return Opened(browser.new_page(), report.compare(runs, folder / "page.html"))
+    return Opened(browser.new_page(), report.write_comparison(runs, folder / "page.html"))
 
 
 def lines(page: Page, chart: str) -> int:
@@ -131,7 +131,7 @@ def test_without_javascript_every_part_is_there(browser: Browser, three_file: Pa
 
 def test_runs_beyond_a_dozen_wait_in_the_legend(browser: Browser, tmp_path: Path) -> None:
     runs = [make_run(tmp_path / f"run-{n}", steps=40, seed=n) for n in range(14)]
-    found = Opened(browser.new_page(), report.compare(runs, tmp_path / "page.html"))
+    found = Opened(browser.new_page(), report.write_comparison(runs, tmp_path / "page.html"))
     found.page.get_by_role("tab", name="Curves").click()
     assert shown(found.page) == ["curves"]
     assert lines(found.page, "chart-loss") == 12

@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from collimate import report
-from collimate._checks import BadRun
 from collimate._bibliography import bibliography
+from collimate._checks import BadRun
 from collimate.report._exports.limits import NOT_JUDGED, limits
 from collimate.report._exports.markdown import code, text
 from tests.report.example_run import evaluation, make_old_run, make_run, run_fields

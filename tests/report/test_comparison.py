@@ -428,7 +428,7 @@ def test_three_long_runs_are_one_file_below_five_megabytes(tmp_path: Path) -> No
     text = {"prompt": "p" * 500, "before": "b" * 3000, "after": "a" * 3000, "chosen": None}
     samples = [{**text, "prompt": f"{n}{text['prompt']}"} for n in range(10)]
     folders = runs(tmp_path, *({"steps": 20_000, "samples": samples} for _ in range(3)))
-    page = report.compare(folders, tmp_path / "page.html")
+    page = report.write_comparison(folders, tmp_path / "page.html")
     assert 4_000_000 < page.stat().st_size < 5_000_000
     assert page.read_text("utf-8").count("plotly.js v") == 1
 
@@ -437,13 +437,13 @@ def test_runs_of_which_nothing_is_known_have_a_page(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text('{"schema_version": 1, "status": "running"}')
-    page = report.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "page.html")
+    page = report.write_comparison([tmp_path / "a", tmp_path / "b"], tmp_path / "page.html")
     assert "No run has logged a training step yet." in page.read_text("utf-8")
 
 
 def test_a_run_of_the_older_schema_is_compared_with_a_new_one(tmp_path: Path) -> None:
     old, new = make_old_run(tmp_path / "old"), make_run(tmp_path / "new", steps=60)
-    page = report.compare([old, new], tmp_path / "page.html").read_text("utf-8")
+    page = report.write_comparison([old, new], tmp_path / "page.html").read_text("utf-8")
     assert "2 runs compared" in page
     first, second = table(tab([report.load(old), report.load(new)], "runs"), "Runs").rows
     assert first[1:6] == second[1:6]
@@ -467,5 +467,5 @@ def test_a_run_that_cannot_be_read_is_named_before_anything_is_written(
         "one": "two runs or more to compare, got 1",
     }
     with pytest.raises(BadRun, match=words[broken]):
-        report.compare(folders.get(broken, [good, bad]), tmp_path / "page.html")
+        report.write_comparison(folders.get(broken, [good, bad]), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()

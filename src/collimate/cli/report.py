@@ -36,13 +36,13 @@ def command(
     for package in PACKAGES:
         require_extra(package, "report")
 
-    from collimate.report import compare
     from collimate.report import write as write_report
+    from collimate.report import write_comparison
 
     if len(runs) == 1:
         path = str(write_report(runs[0], out))
     else:
-        path = str(compare(runs, Path("comparison.html") if out is None else out))
+        path = str(write_comparison(runs, Path("comparison.html") if out is None else out))
     if json:
         write_json({"report": path})
     else:

@@ -5,12 +5,13 @@ Nothing here imports torch. Reading needs only the core; `render` and `write` ne
 `collimate[figures]` (matplotlib), `write_metrics` pyarrow where it writes Parquet.
 
 >>> sorted(__all__)
-['FLAT_LINES', 'RunRecord', 'compare', 'flat_loss', 'load', 'metrics_table', 'model_card', 'render',
- 'render_comparison', 'summary_lines', 'write', 'write_card', 'write_figures', 'write_metrics']
+['FLAT_LINES', 'RunRecord', 'flat_loss', 'load', 'metrics_table', 'model_card', 'render',
+ 'render_comparison', 'summary_lines', 'write', 'write_card', 'write_comparison', 'write_figures',
+ 'write_metrics']
 """
 
-from collimate.report._comparison.page import compare as compare
 from collimate.report._comparison.page import render_comparison as render_comparison
+from collimate.report._comparison.page import write_comparison as write_comparison
 from collimate.report._exports.card import model_card as model_card
 from collimate.report._exports.card import write_card as write_card
 from collimate.report._exports.figures import write_figures as write_figures
@@ -27,7 +28,6 @@ from collimate.report._write import write as write
 __all__ = [
     "FLAT_LINES",
     "RunRecord",
-    "compare",
     "flat_loss",
     "load",
     "metrics_table",
@@ -37,6 +37,7 @@ __all__ = [
     "summary_lines",
     "write",
     "write_card",
+    "write_comparison",
     "write_figures",
     "write_metrics",
 ]

@@ -39,9 +39,13 @@ def write(run_folder: str | Path, path: str | Path | None = None) -> Path:
     'report.html'
     """
     target = Path(run_folder) / "report.html" if path is None else Path(path)
-    page = render(load(run_folder))
-    save(target, page, what="the report", example="report.html")
-    return target
+    return write_page(target, render(load(run_folder)))
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page in one move, and return its path. Errors: BadRun if it cannot be written."""
+    save(path, page, what="the report", example="report.html")
+    return path
 
 
 def render(record: RunRecord) -> str:
@@ -53,11 +57,19 @@ def render(record: RunRecord) -> str:
     >>> page.startswith("<!doctype html>"), page.count("<html")
     (True, 1)
     """
+    return page_of(record, tabs(record))
+
+
+def page_of(record: RunRecord, shown: Sequence[Tab]) -> str:
+    """A page of these tabs, headed by what `record` says of name, status and time.
+
+    Errors: MissingExtra without jinja2 or plotly.
+    """
     method = [record.method.name] if record.method is not None else []
     took = [duration(record.seconds)] if record.seconds is not None else []
     started = [moment(record.created)] if record.created else []
     return assemble(
-        tabs(record),
+        shown,
         title=record.name,
         status=record.status,
         parts=(*method, *started, *took),

@@ -14,11 +14,12 @@ from collimate.report._comparison.overview import overview_tab
 from collimate.report._comparison.runs import compared
 from collimate.report._read import load
 from collimate.report._record import RunRecord
-from collimate.report._save import save
-from collimate.report._write import assemble
+from collimate.report._write import assemble, write_page
 
 
-def compare(run_folders: Sequence[str | Path], path: str | Path = "comparison.html") -> Path:
+def write_comparison(
+    run_folders: Sequence[str | Path], path: str | Path = "comparison.html"
+) -> Path:
     """Write one page about several runs and return its path.
 
     Every folder is read before anything is written.
@@ -31,13 +32,10 @@ def compare(run_folders: Sequence[str | Path], path: str | Path = "comparison.ht
     >>> for name in ("one", "two"):
     ...     (place / name).mkdir()
     ...     _ = (place / name / "run.json").write_text('{"schema_version": 1, "status": "running"}')
-    >>> compare([place / "one", place / "two"], place / "page.html").name
+    >>> write_comparison([place / "one", place / "two"], place / "page.html").name
     'page.html'
     """
-    target = Path(path)
-    page = render_comparison(read_all(run_folders))
-    save(target, page, what="the comparison", example="comparison.html")
-    return target
+    return write_page(Path(path), render_comparison(read_all(run_folders)))
 
 
 def read_all(run_folders: Sequence[str | Path]) -> tuple[RunRecord, ...]:
