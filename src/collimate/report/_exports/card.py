@@ -96,7 +96,9 @@ def _hub_name(source: str) -> str | None:
 
 
 def _is_adapter(record: RunRecord) -> bool:
-    return record.config.get("lora_rank") is not None
+    model = record.model
+    partly = model is not None and (model.trainable or 0) < (model.parameters or 0)
+    return partly or record.config.get("lora_rank") is not None
 
 
 def _name(source: str) -> str:
