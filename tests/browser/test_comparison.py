@@ -67,10 +67,10 @@ def test_one_legend_switches_a_run_off_and_on_in_every_chart(three: Opened) -> N
     charts = page.locator("#curves .chart").evaluate_all("all => all.map(x => x.id)")
     assert len(charts) == 6
     assert {lines(page, chart) for chart in charts} == {3}
-    page.get_by_label("ipo").uncheck()
+    page.get_by_role("checkbox", name="ipo").uncheck()
     for chart in charts:
         expect(page.locator(f"#{chart} path.js-line")).to_have_count(2)
-    page.get_by_label("ipo").focus()
+    page.get_by_role("checkbox", name="ipo").focus()
     page.keyboard.press("Space")  # by key as by hand
     for chart in charts:
         expect(page.locator(f"#{chart} path.js-line")).to_have_count(3)
@@ -79,7 +79,7 @@ def test_one_legend_switches_a_run_off_and_on_in_every_chart(three: Opened) -> N
 def test_what_is_switched_off_stays_off_in_the_dark(three: Opened) -> None:
     page = three.page
     page.get_by_role("tab", name="Curves").click()
-    page.get_by_label("dpo").uncheck()
+    page.get_by_role("checkbox", name="dpo").uncheck()
     before = page.locator("#chart-loss path.js-line").first.evaluate("x => x.style.stroke")
     page.emulate_media(color_scheme="dark")
     page.wait_for_function(
@@ -88,7 +88,7 @@ def test_what_is_switched_off_stays_off_in_the_dark(three: Opened) -> None:
     )
     assert lines(page, "chart-loss") == 2
     page.emulate_media(color_scheme="light")
-    page.get_by_label("dpo").check()
+    page.get_by_role("checkbox", name="dpo").check()
     expect(page.locator("#chart-loss path.js-line")).to_have_count(3)
 
 
@@ -135,7 +135,7 @@ def test_runs_beyond_a_dozen_wait_in_the_legend(browser: Browser, tmp_path: Path
     found.page.get_by_role("tab", name="Curves").click()
     assert shown(found.page) == ["curves"]
     assert lines(found.page, "chart-loss") == 12
-    found.page.get_by_label("run-13").check()
+    found.page.get_by_role("checkbox", name="run-13").check()
     expect(found.page.locator("#chart-loss path.js-line")).to_have_count(13)
     assert found.said == []
     found.page.close()

@@ -163,10 +163,14 @@ def _chart(
     if not traces:
         return None
     shapes = [] if level is None else [draw.level(level)]
+    figure = draw.figure(traces, x="step", y=y, legend=False, shapes=shapes)
+    # With both margins left to it, plotly can go round in circles between labels and sizes.
+    figure["layout"]["xaxis"] |= {"automargin": False}
+    figure["layout"]["margin"] |= {"b": 46}
     return Chart(
         identity=identity,
         half=True,
         title=title,
-        figure=draw.figure(traces, x="step", y=y, legend=False, shapes=shapes),
+        figure=figure,
         summary=f"{title} over steps. {'; '.join(ends)}.",
     )

@@ -68,19 +68,19 @@ def _table(runs: Sequence[Compared]) -> Table:
         columns=(
             "Run",
             "Method",
-            "Status",
             "Steps",
             "Likelihood accuracy",
             "Reward accuracy",
             words.better.capitalize(),
             words.worse.capitalize(),
             "Time",
-            "Peak memory",
+            "Memory",
         ),
         rows=tuple(map(_row, runs)),
         note="Accuracies are held-out, with 95 % bootstrap intervals by prompt. "
         f"{words.better.capitalize()} and {words.worse}: change of the mean log-prob of these "
-        "answers since the start, in nats, held-out; with * over the last training steps.",
+        "answers since the start, in nats, held-out; with * over the last training steps. Memory: the "
+        "peak.",
     )
 
 
@@ -92,8 +92,7 @@ def _row(run: Compared) -> tuple[str, ...]:
     return (
         run.label,
         ABSENT if method is None else ", ".join(filter(None, (method.name, method.tradeoff))),
-        record.status,
-        count(record.steps),
+        count(record.steps) + ("" if record.status == "finished" else f" ({record.status})"),
         ABSENT
         if after is None
         else accuracy(after.likelihood_accuracy, after.likelihood_accuracy_interval),
