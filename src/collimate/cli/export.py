@@ -18,7 +18,7 @@ _Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder", show_def
 class _ModelUnlessNamed(typer.core.TyperGroup):
     """`collimate export RUN --out DIR` exports the model: the first word that is no command is RUN."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         asked = args[:1] in (["--help"], ["-h"])
         if args and not asked and args[0] not in self.commands:
             args = ["model", *args]

@@ -164,8 +164,8 @@ def _caution(runs: Sequence[Compared]) -> Prose:
     units = words_for(runs).units
     return Prose(
         sentences=(
-            "Bars are 95 % intervals. Where two do not overlap, the runs differ; overlapping "
-            "intervals do not mean that there is no difference.",
+            "Bars are 95 % intervals. Where two do not overlap, the choice of held-out rows hardly "
+            "explains the difference; overlapping intervals do not mean that there is no difference.",
             f"A paired comparison, over the same {units}, would be sharper, but a run records its "
             f"mean and not the outcome of each {words_for(runs).unit}. Several seeds of one setting "
             "also show how much of a difference is chance in training, which no interval here holds.",

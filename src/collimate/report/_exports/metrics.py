@@ -65,7 +65,9 @@ def metrics_table(run_folder: str | Path) -> Mapping[str, Column]:
         for number, values in [*_before(run), *lines, *_after(run, lines)]
     ]
     names = list(dict.fromkeys([*COLUMNS, *(name for row, _ in rows for name in row)]))
-    own = {name: _own_kind([row.get(name) for row, _ in rows]) for name in names[len(COLUMNS) :]}
+    own: dict[str, Kind] = {
+        name: _own_kind([row.get(name) for row, _ in rows]) for name in names[len(COLUMNS) :]
+    }
     return {
         name: [_cell(row, name, own.get(name) or kind_of(name), where) for row, where in rows]
         for name in names
@@ -164,8 +166,8 @@ def _csv(table: Mapping[str, Column]) -> bytes:
 
 
 def _parquet(table: Mapping[str, Column]) -> bytes:
-    import pyarrow as pa
-    from pyarrow import parquet
+    import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
+    from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
     types = {"whole": pa.int64(), "number": pa.float64(), "text": pa.string()}
 

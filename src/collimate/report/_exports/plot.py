@@ -35,7 +35,7 @@ MARKERS = {
     "cross": "P",
     "star": "*",
 }
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # names come from users: a dollar is a dollar
     "svg.hashsalt": "collimate",  # the same file from the same run
     "font.size": 9,
@@ -134,9 +134,15 @@ def _bars(
         if bar is None:
             continue
         lengths = np.maximum([_numbers(bar["arrayminus"]), _numbers(bar["array"])], 0.0)
-        error = {f"{axis}err": lengths}
         axes.errorbar(
-            x, y, fmt="none", ecolor=colour(bar["color"]), elinewidth=1.2, capsize=2, **error
+            x,
+            y,
+            xerr=lengths if axis == "x" else None,
+            yerr=lengths if axis == "y" else None,
+            fmt="none",
+            ecolor=colour(bar["color"]),
+            elinewidth=1.2,
+            capsize=2,
         )
 
 
