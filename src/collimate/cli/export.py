@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -18,7 +18,7 @@ _Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder", show_def
 class _ModelUnlessNamed(typer.core.TyperGroup):
     """`collimate export RUN --out DIR` exports the model: the first word that is no command is RUN."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         asked = args[:1] in (["--help"], ["-h"])
         if args and not asked and args[0] not in self.commands:
             args = ["model", *args]
