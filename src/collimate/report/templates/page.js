@@ -18,7 +18,17 @@
     return name ? style.getPropertyValue(name[1]).trim() : value;
   }
 
+  // Plotly takes longer than all the rest of the page, so texts and tabs are there before it is read.
+  function readPlotly() {
+    const source = document.getElementById("plotly");
+    if (window.Plotly || !source) return;
+    const script = document.createElement("script");
+    script.textContent = source.textContent;
+    document.head.append(script);
+  }
+
   function draw(id) {
+    readPlotly();
     const style = getComputedStyle(document.documentElement);
     const { data, layout } = coloured(figures[id], style);
     layout.font.family = getComputedStyle(document.body).fontFamily;
@@ -46,8 +56,11 @@
       panels[i].classList.toggle("shown", i === index);
     });
     tabs[index].scrollIntoView({ block: "nearest", inline: "nearest" });
-    drawPanel(panels[index]);
+    if (window.Plotly) drawPanel(panels[index]);
+    else requestAnimationFrame(() => setTimeout(drawShown));
   }
+
+  const drawShown = () => drawPanel(document.querySelector("section.shown"));
 
   const named = () => Math.max(panels.findIndex((panel) => "#" + panel.id === location.hash), 0);
 
@@ -85,4 +98,5 @@
 
   document.documentElement.classList.add("scripted");
   select(named());
+  (window.requestIdleCallback ?? setTimeout)(readPlotly);
 })();
