@@ -103,10 +103,10 @@ def test_seeds_share_a_colour_and_differ_in_dash() -> None:
     assert dashes == ("solid", "dash", "solid", "dash", "solid")
 
 
-@pytest.mark.parametrize("settings", [range(24), [0] * 24], ids=["all differ", "all seeds"])
-def test_two_dozen_runs_look_different(settings: Sequence[int]) -> None:
+@pytest.mark.parametrize("settings", [range(36), [0] * 36], ids=["all differ", "all seeds"])
+def test_three_dozen_runs_look_different(settings: Sequence[int]) -> None:
     found = styles(settings)
-    assert len(set(found)) == 24
+    assert len(set(found)) == 36
     assert [colour for colour, _ in found[:6]] == list(COLOURS)
 
 
@@ -263,7 +263,7 @@ def test_seeds_of_one_setting_are_grouped(tmp_path: Path) -> None:
         {**seeded(0, **after(0.9, 0.9)), **config(seed=0, learning_rate=1e-3)},
     )
     (row,) = table(tab(found, "runs"), "Seeds of one setting").rows
-    assert row[:2] == ("dpo, fixed(0.1): 3 runs like a", "0, 1, 2")
+    assert row[:2] == ("dpo, fixed(0.1): a and 2 more", "0, 1, 2")
     assert row[2] == "0.600 [0.560, 0.640]"
     assert row[3] == "0.720 [0.700, 0.760]"
     assert row[5] == "8 min 32 s"
@@ -365,11 +365,24 @@ def test_beyond_a_dozen_runs_the_first_are_shown(tmp_path: Path) -> None:
     legend = next(b for b in tab(found, "curves").blocks if isinstance(b, Legend))
     assert [key.shown for key in legend.keys] == [True] * 12 + [False] * 18
     assert [key.name for key in legend.keys][::29] == ["run 0", "run 29"]
-    assert "The first 12 of 30 runs" in legend.note
+    assert "12 of 30 runs are shown" in legend.note
     points = sum(
         len(trace["x"]) for chart in charts(found).values() for trace in chart.figure["data"]
     )
     assert points < 30 * 6 * 60
+
+
+def test_of_many_seeds_each_setting_shows_its_first(tmp_path: Path) -> None:
+    found = records(
+        tmp_path,
+        *(
+            {**seeded(s), **config(seed=s, epochs=e), "steps": 3}
+            for e in (1, 2, 3)
+            for s in range(5)
+        ),
+    )
+    legend = next(b for b in tab(found, "curves").blocks if isinstance(b, Legend))
+    assert [key.shown for key in legend.keys] == ([True] * 4 + [False]) * 3
 
 
 def test_an_interval_chart_has_a_row_for_each_run_that_was_measured(tmp_path: Path) -> None:

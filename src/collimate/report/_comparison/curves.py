@@ -9,7 +9,7 @@ import numpy as np
 from collimate.report import _figures as draw
 from collimate.report._blocks import Block, Chart, Key, Legend, Prose, Tab
 from collimate.report._comparison.overview import words_for
-from collimate.report._comparison.runs import Compared
+from collimate.report._comparison.runs import Compared, by_setting
 from collimate.report._displacement import drift, held_out_change, since_first
 from collimate.report._evaluations import evaluation_moments, spread
 from collimate.report._format import number
@@ -118,11 +118,13 @@ def _part(change: tuple[float, float] | None, index: int) -> float | None:
 
 
 def _legend(runs: Sequence[Compared]) -> Legend:
+    """A key for each run; beyond `MOST_SHOWN`, the settings take turns with their seeds."""
+    turns = [turn for group in by_setting(runs) for turn in enumerate(group)]
+    first = [run for _, run in sorted(turns, key=lambda turn: turn[0])][:MOST_SHOWN]
     keys = tuple(
-        Key(name=run.label, colour=run.colour, dash=run.dash, shown=place < MOST_SHOWN)
-        for place, run in enumerate(runs)
+        Key(name=run.label, colour=run.colour, dash=run.dash, shown=run in first) for run in runs
     )
-    note = f"The first {MOST_SHOWN} of {len(runs)} runs are shown; choose others here."
+    note = f"{MOST_SHOWN} of {len(runs)} runs are shown, each setting's first; choose others here."
     return Legend(keys=keys, note=note if len(runs) > MOST_SHOWN else "")
 
 

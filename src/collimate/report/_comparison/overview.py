@@ -17,7 +17,6 @@ from collimate.report._format import (
     decimal,
     duration,
     number,
-    plural,
     signed,
     size,
 )
@@ -198,7 +197,7 @@ def _seeds(groups: Sequence[Sequence[Compared]]) -> Table:
 def _setting(group: Sequence[Compared]) -> str:
     method = group[0].record.method
     name = "" if method is None else f"{method.name}, {method.tradeoff}: "
-    return f"{name}{plural(len(group), 'run')} like {group[0].label}"
+    return f"{name}{group[0].label} and {len(group) - 1} more"
 
 
 def _spread(group: Sequence[Compared], figure: Figure, places: int) -> str:

@@ -11,7 +11,7 @@ from itertools import count as counting
 from collimate.report._record import RunRecord
 
 COLOURS = tuple(f"run-{number}" for number in range(1, 7))
-DASHES = ("solid", "dash", "dot", "dashdot")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 WITHOUT_EFFECT = frozenset(
     {

@@ -26,7 +26,14 @@ if TYPE_CHECKING:  # an extra, imported when a figure is drawn
 SIZE = (7.0, 4.2)  # inches
 DOTS_PER_INCH = 200
 ROW = 0.32  # inches, of a chart that has a row for each run
-STYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+STYLES = {
+    "solid": "-",
+    "dash": "--",
+    "dot": ":",
+    "dashdot": "-.",
+    "longdash": (0, (10, 3)),
+    "longdashdot": (0, (10, 3, 1.5, 3)),
+}
 MARKERS = {
     "circle": "o",
     "square": "s",
