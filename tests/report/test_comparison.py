@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from collimate import report
 from collimate._checks import BadRun
 from collimate.report import RunRecord
-from collimate.report._blocks import Chart, Facts, Legend, Prose, Tab, Table, Writings
+from collimate.report._blocks import Bars, Chart, Facts, Legend, Prose, Tab, Table, Writings
 from collimate.report._comparison.comparable import agreement, doubts
+from collimate.report._comparison.overview import ticks_over
 from collimate.report._comparison.page import comparison_tabs
 from collimate.report._comparison.runs import COLOURS, compared, labels, styles
 from collimate.report._write import _resource
@@ -324,8 +325,8 @@ def test_every_chart_is_one_that_plotly_accepts_in_colours_of_the_style(tmp_path
     assert sorted(drawn) == sorted(
         f"chart-{name}"
         for name in (
-            *("likelihood", "reward", "loss", "reward-accuracy", "likelihood-accuracy", "gap"),
-            *("chosen", "rejected", "frontier"),
+            *("loss", "reward-accuracy", "likelihood-accuracy", "gap", "chosen", "rejected"),
+            "frontier",
         )
     )
     style = set(re.findall(r"(--[\w-]+):", _resource("page.css")))
@@ -387,14 +388,38 @@ def test_of_many_seeds_each_setting_shows_its_first(tmp_path: Path) -> None:
 
 def test_an_interval_chart_has_a_row_for_each_run_that_was_measured(tmp_path: Path) -> None:
     found = records(tmp_path, {}, {"evaluation": {"before": None, "after": None}}, {})
-    chart = charts(found)["chart-likelihood"]
-    assert chart.figure["layout"]["yaxis"]["ticktext"] == ["a", "c"]
-    first = chart.figure["data"][0]
+    bars = next(b for b in tab(found, "runs").blocks if isinstance(b, Bars))
+    assert [row.name for row in bars.rows] == ["a", "c"]
+    assert [text for _, text in bars.ticks] == ["0.54", "0.56", "0.58", "0.6"]
+    assert (bars.rows[0].low, bars.rows[0].middle, bars.rows[0].high) == (0.0, 50.0, 100.0)
+    figure = bars.chart.figure
+    plotly.graph_objects.Figure(json.loads(re.sub(r"var\(--[\w-]+\)", "red", json.dumps(figure))))
+    assert figure["layout"]["yaxis"]["ticktext"] == ["a", "c"]
+    first = figure["data"][0]
     assert (first["x"], first["y"]) == ([0.57], [0])
     assert first["error_x"]["array"] == pytest.approx([0.03])
     assert "overlapping intervals do not mean that there is no difference" in said(
         tab(found, "runs")
     )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300, -1.0])
+def test_a_share_that_is_none_is_in_the_table_but_not_drawn(value: float, tmp_path: Path) -> None:
+    odd = {**evaluation(0.5, 0.5, 0, 0), "reward_accuracy": value}
+    found = records(tmp_path, {}, {"evaluation": {"before": odd, "after": odd}}, seeded(1))
+    bars = [b for b in tab(found, "runs").blocks if isinstance(b, Bars)]
+    assert [[row.name for row in block.rows] for block in bars] == [["a", "b", "c"], ["a", "c"]]
+    assert report.render_comparison(found)
+
+
+@pytest.mark.parametrize("low", [0.0, 0.123, 0.5, 0.99])
+@pytest.mark.parametrize("width", [0.0, 0.004, 0.06, 0.31, 1.0])
+def test_ticks_are_few_and_around_the_values(low: float, width: float) -> None:
+    ticks = ticks_over([low, min(low + width, 1.0)])
+    assert 3 <= len(ticks) <= 8
+    assert ticks[0] <= low + 1e-6
+    assert ticks[-1] >= min(low + width, 1.0) - 1e-6
+    assert np.ptp(np.diff(ticks)) < 1e-6
 
 
 def test_one_world_has_one_frontier_and_other_worlds_their_own(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from collimate.report import _figures as draw
 from collimate.report._alarms import alarms
-from collimate.report._blocks import Block, Chart, Prose, Tab, Table
+from collimate.report._blocks import Bar, Bars, Block, Chart, Prose, Tab, Table
 from collimate.report._comparison.comparable import agreement, doubts
 from collimate.report._comparison.runs import Compared, by_setting
 from collimate.report._displacement import displacement
@@ -45,9 +46,9 @@ def overview_tab(runs: Sequence[Compared]) -> Tab:
     elif agreed := agreement(runs):
         blocks.append(Prose(sentences=(agreed,)))
     blocks.append(_table(runs))
-    charts = [chart for which in ACCURACIES if (chart := _accuracies(runs, *which)) is not None]
-    blocks += charts
-    if charts:
+    bars = [found for which in ACCURACIES if (found := _accuracies(runs, *which)) is not None]
+    blocks += bars
+    if bars:
         blocks.append(_caution(runs))
     if len(groups := [group for group in by_setting(runs) if len(group) > 1]):
         blocks.append(_seeds(groups))
@@ -110,10 +111,13 @@ def _accuracies(
     which: str,
     value: Figure,
     interval: Callable[[Evaluation], Interval | None],
-) -> Chart | None:
+) -> Bars | None:
     """A point and its interval for each run that has one, the first run on top."""
     found = [(run, run.record.after) for run in runs if run.record.after is not None]
-    points = [(run, y, interval(e)) for run, e in found if (y := value(e)) is not None]
+    measured = [(run, y, interval(e)) for run, e in found if (y := value(e)) is not None]
+    points = [  # a share that is none cannot be drawn; the table says what it is
+        point for point in measured if all(0 <= x <= 1 for x in (point[1], *(point[2] or ())))
+    ]
     if not points:
         return None
     traces: list[draw.Trace] = []
@@ -148,15 +152,40 @@ def _accuracies(
         "range": [len(points) - 0.4, -0.6],
         "showgrid": False,
     }
-    figure["layout"]["xaxis"] |= {"showgrid": True, "nticks": 6}
-    return Chart(
+    chart = Chart(
         identity=f"chart-{which}",
-        half=True,
-        height=110 + 34 * len(points),
         title=f"Held-out {which} accuracy",
         figure=figure,
         summary="; ".join(f"{run.label}: {accuracy(y, bounds)}" for run, y, bounds in points),
     )
+    ends = [(run, y, *(bounds or (y, y))) for run, y, bounds in points]
+    ticks = ticks_over([value for _, *values in ends for value in values])
+    first, span = ticks[0], ticks[-1] - ticks[0]
+
+    def place(value: float) -> float:
+        return round(100 * (value - first) / span, 2)
+
+    rows = tuple(
+        Bar(name=run.label, colour=run.colour, middle=place(y), low=place(low), high=place(high))
+        for run, y, low, high in ends
+    )
+    return Bars(rows=rows, ticks=tuple((place(x), number(x)) for x in ticks), chart=chart)
+
+
+def ticks_over(values: Sequence[float]) -> tuple[float, ...]:
+    """Three to seven round numbers, evenly spread, the first and the last around all the shares.
+
+    >>> ticks_over([0.54, 0.57, 0.63])
+    (0.54, 0.56, 0.58, 0.6, 0.62, 0.64)
+    >>> ticks_over([0.5])
+    (0.494, 0.496, 0.498, 0.5, 0.502, 0.504, 0.506)
+    """
+    low, high = min(values), max(values)
+    if high - low < 0.01:
+        low, high = low - 0.005, high + 0.005
+    step = next(s for s in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if high - low <= 5 * s + 1e-9)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return tuple(round(n * step, 6) for n in range(first, last + 1))
 
 
 def _caution(runs: Sequence[Compared]) -> Prose:

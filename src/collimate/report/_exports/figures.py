@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collimate._checks import BadRun, one_of, require_extra
-from collimate.report._blocks import Chart
+from collimate.report._blocks import Bars, Chart
 from collimate.report._comparison.page import comparison_tabs, read_all
 from collimate.report._read import load
 from collimate.report._save import save
@@ -58,7 +58,9 @@ def _charts(run_folders: Sequence[str | Path]) -> tuple[Chart, ...]:
         pages = tabs(load(run_folders[0]))
     else:
         pages = comparison_tabs(read_all(run_folders))
-    charts = tuple(chart for tab in pages for chart in tab.charts)
+    blocks = [block for tab in pages for block in tab.blocks]
+    drawn = [block.chart if isinstance(block, Bars) else block for block in blocks]
+    charts = tuple(chart for chart in drawn if isinstance(chart, Chart))
     if not charts:
         named = ", ".join(map(str, run_folders))
         raise BadRun(f"there is nothing to draw: {named} logged no step and no evaluation")
