@@ -162,14 +162,20 @@ def _accuracies(
     ticks = ticks_over([value for _, *values in ends for value in values])
     first, span = ticks[0], ticks[-1] - ticks[0]
 
-    def place(value: float) -> float:
+    def percent(value: float) -> float:
         return round(100 * (value - first) / span, 2)
 
     rows = tuple(
-        Bar(name=run.label, colour=run.colour, middle=place(y), low=place(low), high=place(high))
+        Bar(
+            name=run.label,
+            colour=run.colour,
+            middle=percent(y),
+            low=percent(low),
+            high=percent(high),
+        )
         for run, y, low, high in ends
     )
-    return Bars(rows=rows, ticks=tuple((place(x), number(x)) for x in ticks), chart=chart)
+    return Bars(rows=rows, ticks=tuple((percent(x), number(x)) for x in ticks), chart=chart)
 
 
 def ticks_over(values: Sequence[float]) -> tuple[float, ...]:
