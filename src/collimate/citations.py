@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from importlib.resources import files
-
+from collimate._bibliography import bibliography as bibliography
+from collimate._bibliography import source_keys as source_keys
 from collimate._checks import CollimateError
 from collimate.compose import Method
 
@@ -19,6 +17,21 @@ def cite(method: Method) -> str:
     >>> cite(dpo()).startswith("@inproceedings{rafailov:23")
     True
     """
+    keys = cited(method)
+    entries = bibliography()
+    missing = [key for key in keys if key not in entries]
+    if missing:
+        raise CollimateError(f"no bibliography entry for {missing}: add it to references.bib")
+    return "\n\n".join(entries[key] for key in keys)
+
+
+def cited(method: Method) -> tuple[str, ...]:
+    """The bibliography keys of a method and of its five choices, each once, in that order.
+
+    >>> from collimate.methods import dpo
+    >>> cited(dpo())[0]
+    'rafailov:23'
+    """
     parts = (
         method,
         method.distribution,
@@ -29,24 +42,4 @@ def cite(method: Method) -> str:
         *(part for summand in method.also for part in (summand.margin, summand.loss)),
     )
     keys = [key for part in parts for key in source_keys(getattr(part, "source", ""))]
-    entries = bibliography()
-    missing = [key for key in keys if key not in entries]
-    if missing:
-        raise CollimateError(f"no bibliography entry for {missing}: add it to references.bib")
-    return "\n\n".join(entries[key] for key in dict.fromkeys(keys))
-
-
-def source_keys(source: str) -> list[str]:
-    """The bibliography keys in a source such as 'rafailov:23 eq. 7; wang:24 eq. 8'.
-
-    >>> source_keys("rafailov:23 eq. 7; wang:24 eq. 8")
-    ['rafailov:23', 'wang:24']
-    """
-    return [part.split()[0] for part in source.split(";") if part.strip()]
-
-
-def bibliography() -> Mapping[str, str]:
-    """Every entry of references.bib by key."""
-    text = files("collimate").joinpath("references.bib").read_text(encoding="utf-8")
-    entries = ["@" + entry.strip() for entry in re.split(r"(?m)^@", text)[1:]]
-    return {re.split(r"[{,]", entry)[1].strip(): entry for entry in entries}
+    return tuple(dict.fromkeys(keys))

@@ -95,6 +95,8 @@ def data_facts(file: str, rows: int, skipped: Mapping[str, int]) -> dict[str, An
         "prompts_truncated": 37,
         "answers_truncated": 0,
         "duplicates": 12,
+        "contradictions": 5,
+        "ties": 2,
         "chosen_longer": 0.552,
         "joint_tokenisation_differs": 3,
         "notes": ["12 rows have the prompt and both answers of an earlier row; they were kept."],
@@ -144,13 +146,17 @@ def run_fields(name: str, steps: int) -> dict[str, Any]:
             "loss": "logistic",
             "tradeoff": "fixed(0.1)",
             "composite": False,
+            "parameters": {},
             "source": "rafailov:23 eq. 7",
+            "sources": ["rafailov:23"],
+            "formulas": ["-log(s(0.1·(u_w - u_l)))"],
         },
         "model": {
             "path": "models/llama-8m",
             "architecture": "LlamaForCausalLM",
             "parameters": 8_392_704,
             "trainable": 8_392_704,
+            "quantization": None,
             "layout": "shared",
             "layout_reason": "rows with one prompt agree with the plain computation",
             "check": {
@@ -283,3 +289,24 @@ def frontier() -> dict[str, Any]:
             )
         ],
     }
+
+
+OLD = ("phases", "peak_memory", "sizes", "samples", "frontier", "machine", "reference")
+OLD_FIELDS = {
+    "method": ("composite", "parameters", "sources", "formulas"),
+    "model": ("quantization", "check"),
+}
+OLD_DATA = ("contradictions", "ties", "joint_tokenisation_differs", "chosen_longer")
+
+
+def make_old_run(folder: Path) -> Path:
+    """A run as the first version of the schema wrote it: fewer fields, all of them meaning the same."""
+    fields = run_fields("old", 60)
+    for part, names in OLD_FIELDS.items():
+        for name in names:
+            del fields[part][name]
+    for facts in fields["data"].values():
+        for name in OLD_DATA:
+            del facts[name]
+    kept = {name: fields[name] for name in (*OLD_FIELDS, "data")}
+    return make_run(folder, steps=60, without=OLD, **kept)

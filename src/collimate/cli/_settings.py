@@ -49,7 +49,7 @@ HELP: Mapping[str, str] = {
     "resume": "continue the run in --out",
     "cache": "folder of reference log-probs, kept between runs",
     "cache_gb": "that folder is held to; models used longest ago go first",
-    "trackers": "tensorboard, wandb, trackio ...; may be repeated",
+    "trackers": "tensorboard, wandb, trackio ...; may be repeated; docs/report.md",
     "samples": "held-out prompts to answer before and after",
     "recorded_pairs": "of so many training pairs the run folder keeps texts and figures",
     "tokens_per_micro_batch": "memory against speed; changes no number",

@@ -22,11 +22,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("score", "Log-probabilities of given answers, as JSON lines."),
     "check": ("check", "What is in a data file, and what training on it would take."),
     "cache": ("cache", "Cached reference log-probs: ls, gc, verify."),
-    "report": ("report", "Write a run's report.html again."),
+    "report": ("report", "A run's report.html again, or one page about several runs."),
     "methods": ("methods", "List the methods and what they are made of."),
     "explain": ("explain", "Write out a method's loss with its numbers."),
     "cite": ("cite", "Print the BibTeX entries of a method."),
-    "export": ("export", "A run's model as a plain transformers folder."),
+    "export": ("export", "A run's model, metrics, figures, model card: for other tools."),
     "demo": ("demo", "Align a tiny model and compare it with the exact optimum."),
 }
 """Name -> module in `collimate.cli` (whose `command` is a function or a group) and a line of help."""

@@ -72,9 +72,14 @@ class Runtime:
         return self.accelerator.autocast()
 
     def start_trackers(self, name: str, config: Mapping[str, Any]) -> None:
-        """Open the trackers (nothing without any)."""
+        """Open the trackers (nothing without any): the run `name` of the project "collimate".
+
+        WANDB_PROJECT names another project.
+        """
         plain = {k: v for k, v in config.items() if isinstance(v, int | float | str | bool)}
-        self.accelerator.init_trackers(name, config=plain)
+        named = {tracker: {"name": name} for tracker in ("wandb", "trackio")}
+        project = os.environ.get("WANDB_PROJECT", "collimate")
+        self.accelerator.init_trackers(project, config=plain, init_kwargs=named)
 
     def log(self, numbers: Mapping[str, Any], step: int) -> None:
         """Send the numbers of a step to the trackers."""
@@ -158,5 +163,6 @@ def _require_trackers(trackers: Sequence[str]) -> None:
             )
         if name not in available:
             raise MissingExtra(
-                f"tracker '{name}' needs its package, which is not installed: install it"
+                f"tracker '{name}' needs its package, which is not installed; install it with: "
+                f"pip install {name.replace('_', '-')}"
             )

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import torch
 
+from collimate.citations import cited
 from collimate.compose import Method, Objective
 from collimate.data import Loaded
 from collimate.engine.load import name_of
@@ -105,7 +106,7 @@ def first_record(
 
 
 def describe_objective(objective: Objective) -> Mapping[str, Any]:
-    """Five choices by name (of the first part), parameters of a user's function, source, formulas.
+    """Five choices by name (of the first part), parameters of a user's function, sources, formulas.
 
     composite: whether the loss is more than one loss of one margin: several parts, further losses, a
     factor, or a function of a user's own.
@@ -121,6 +122,14 @@ def describe_objective(objective: Objective) -> Mapping[str, Any]:
         or method.factor is not None,
         "parameters": dict(getattr(getattr(method, "function", None), "keywords", {})),
         "source": getattr(method, "source", ""),
+        "sources": list(
+            dict.fromkeys(
+                key
+                for part in objective.parts
+                if isinstance(part.method, Method)
+                for key in cited(part.method)
+            )
+        ),
         "formulas": [
             explanation(part.method).formula
             for part in objective.parts

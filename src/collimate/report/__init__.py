@@ -1,17 +1,25 @@
-"""Run folders read back and shown: one self-contained HTML page, and two lines for the terminal.
+"""Run folders read back and shown: self-contained HTML pages, exports, two lines for the terminal.
 
 Nothing here imports torch. Reading needs only the core; `render` and `write` need the extra
-`collimate[report]` (jinja2 for the page, plotly for its charts).
+`collimate[report]` (jinja2 for the page, plotly for its charts), `write_figures` also
+`collimate[figures]` (matplotlib), `write_metrics` pyarrow where it writes Parquet.
 
->>> [name for name in __all__ if name.islower() and "_" not in name]
-['began', 'displaced', 'load', 'render', 'write']
+>>> [name for name in __all__ if name.startswith("write")]
+['write', 'write_card', 'write_comparison', 'write_figures', 'write_metrics', 'write_sweep']
 """
 
+from collimate.report._comparison.page import render_comparison as render_comparison
+from collimate.report._comparison.page import write_comparison as write_comparison
 from collimate.report._displaced import DISPLACED_LINES as DISPLACED_LINES
 from collimate.report._displaced import began as began
 from collimate.report._displaced import displaced as displaced
 from collimate.report._displaced import displaced_sentence as displaced_sentence
 from collimate.report._displaced import suspect_pairs as suspect_pairs
+from collimate.report._exports.card import model_card as model_card
+from collimate.report._exports.card import write_card as write_card
+from collimate.report._exports.figures import write_figures as write_figures
+from collimate.report._exports.metrics import metrics_table as metrics_table
+from collimate.report._exports.metrics import write_metrics as write_metrics
 from collimate.report._flat import FLAT_LINES as FLAT_LINES
 from collimate.report._flat import flat_loss as flat_loss
 from collimate.report._read import load as load
@@ -30,9 +38,16 @@ __all__ = [
     "displaced_sentence",
     "flat_loss",
     "load",
+    "metrics_table",
+    "model_card",
     "render",
+    "render_comparison",
     "summary_lines",
     "suspect_pairs",
     "write",
+    "write_card",
+    "write_comparison",
+    "write_figures",
+    "write_metrics",
     "write_sweep",
 ]

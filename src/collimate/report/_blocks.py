@@ -75,7 +75,8 @@ class Table:
 class Chart:
     """A plotly figure as plain JSON. Colours are CSS variables ("var(--name)").
 
-    identity: element id. summary: what a reader who cannot see the chart is told.
+    identity: element id. summary: what a reader who cannot see the chart is told. A trace whose
+    `meta` is a number belongs to that line of the tab's `Legend`.
     """
 
     identity: str
@@ -85,6 +86,52 @@ class Chart:
     caption: tuple[str, ...] = ()
     half: bool = False
     kind: Literal["chart"] = "chart"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One row of `Bars`: a point and what it may be, as shares of the width in percent."""
+
+    name: str
+    colour: str
+    middle: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """Intervals under one another, drawn without plotly, so that they are there at once.
+
+    ticks: (share of the width in percent, text). chart: the same for a file.
+    """
+
+    rows: tuple[Bar, ...]
+    ticks: tuple[tuple[float, str], ...]
+    chart: Chart
+    kind: Literal["bars"] = "bars"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One line of a legend: what a colour (a CSS variable) and a dash stand for.
+
+    shown: whether it is drawn until the reader says otherwise.
+    """
+
+    name: str
+    colour: str
+    dash: str
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legend:
+    """The keys of all charts of a tab, each to be switched on and off; a key's number is its place."""
+
+    keys: tuple[Key, ...]
+    note: str = ""
+    kind: Literal["legend"] = "legend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +151,7 @@ class Writings:
     kind: Literal["writings"] = "writings"
 
 
-Block = Prose | Facts | Tiles | Table | Chart | Writings
+Block = Prose | Facts | Tiles | Table | Chart | Bars | Legend | Writings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collimate.report._format import Number
-from collimate.report._thin import smooth, thin, window
+from collimate.report._thin import LIMIT, smooth, thin, window
 
 Figure = dict[str, Any]
 Trace = dict[str, Any]
@@ -81,9 +81,9 @@ def figure(traces: list[Trace], *, x: str, y: str, legend: bool = True, **layout
     return {"data": traces, "layout": {**base, **layout}}
 
 
-def line(name: str, x: Array, y: Array, colour: str, **more: Any) -> Trace:
-    """A line through (x, y), both [point], thinned for display."""
-    short_x, short_y = thin(x, y)
+def line(name: str, x: Array, y: Array, colour: str, *, limit: int = LIMIT, **more: Any) -> Trace:
+    """A line through (x, y), both [point], thinned for display to at most `limit` points."""
+    short_x, short_y = thin(x, y, limit)
     return {
         "type": "scatter",
         "mode": "lines" if len(x) > 1 else "markers",

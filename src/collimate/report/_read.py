@@ -35,6 +35,25 @@ def load(run_folder: str | Path) -> RunRecord:
     >>> load(folder).status
     'running'
     """
+    fields, lines, partial = read_files(run_folder)
+    training, evaluations = _split(lines, where=Path(run_folder) / "metrics.jsonl")
+    version = fields.integer("schema_version")
+    assert version is not None  # read_files has seen it
+    return READERS[version](Path(run_folder), fields, training, evaluations, partial)
+
+
+Lines = list[tuple[int, Mapping[str, Any]]]
+
+
+def read_files(run_folder: str | Path) -> tuple[Fields, Lines, int]:
+    """The fields of run.json, and of metrics.jsonl (line number, object) of each whole line.
+
+    Last, how many incomplete last lines were left out. Errors: BadRun, as in `load`.
+
+    >>> read_files("nowhere")
+    Traceback (most recent call last):
+    collimate._checks.BadRun: expected a run folder, but nowhere is not a folder; check the path
+    """
     folder = Path(run_folder)
     if not folder.is_dir():
         hint = f"give its folder, {folder.parent}" if folder.is_file() else "check the path"
@@ -60,8 +79,7 @@ def load(run_folder: str | Path) -> RunRecord:
             "a newer collimate may have written it: pip install -U collimate"
         )
     lines, partial = _metric_lines(folder / "metrics.jsonl", fields)
-    training, evaluations = _split(lines, where=folder / "metrics.jsonl")
-    return READERS[version](folder, fields, training, evaluations, partial)
+    return fields, lines, partial
 
 
 def text_of(path: Path) -> str:
@@ -87,7 +105,7 @@ def parse_object(text: str, *, where: str) -> Mapping[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _metric_lines(path: Path, fields: Fields) -> tuple[list[tuple[int, Mapping[str, Any]]], int]:
+def _metric_lines(path: Path, fields: Fields) -> tuple[Lines, int]:
     """(line number, object) of each whole line, and how many incomplete last lines there were."""
     if not path.is_file():
         if fields.text("status") == "finished" and fields.integer("steps"):

@@ -107,6 +107,7 @@ BY_ANNOTATION: Mapping[object, Callable[[Fields, str], object]] = {
     float | None: Fields.number,
     Interval | None: Fields.interval,
     Mapping[str, int]: Fields.counts,
+    Mapping[str, object]: Fields.mapping,
     tuple[str, ...]: Fields.texts,
     tuple[Curve, ...]: lambda fields, name: fields.records(name, _curve),
     tuple[Point, ...]: lambda fields, name: fields.records(name, reader(Point)),

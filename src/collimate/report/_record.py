@@ -95,6 +95,8 @@ class DataFacts:
     prompts_truncated: int | None
     answers_truncated: int | None
     duplicates: int | None
+    contradictions: int | None
+    ties: int | None
     chosen_longer: float | None
     joint_tokenisation_differs: int | None
     notes: tuple[str, ...]
@@ -105,7 +107,8 @@ class MethodFacts:
     """The method of a run: its name, five choices and source, as text.
 
     composite: whether the loss is more than that one loss of that one margin; older runs do not say,
-    and are taken to be.
+    and are taken to be. parameters: of a user's own function. sources: bibliography keys of the
+    method and of its choices. formulas: the loss of each part.
     """
 
     name: str
@@ -115,7 +118,10 @@ class MethodFacts:
     loss: str
     tradeoff: str
     composite: bool
+    parameters: Mapping[str, object]
     source: str
+    sources: tuple[str, ...]
+    formulas: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +145,7 @@ class ModelFacts:
     architecture: str
     parameters: int | None
     trainable: int | None
+    quantization: str | None
     layout: str
     layout_reason: str
     check: LayoutCheck | None

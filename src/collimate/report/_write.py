@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from collimate._checks import BadRun, require_extra
-from collimate._files import write_atomically
+from collimate._checks import require_extra
 from collimate.report._blocks import Tab
 from collimate.report._facts import data_tab, engine_tab
 from collimate.report._format import duration, moment
@@ -17,6 +17,7 @@ from collimate.report._frontier import frontier_tab
 from collimate.report._read import load
 from collimate.report._record import RunRecord
 from collimate.report._samples import samples_tab
+from collimate.report._save import save
 from collimate.report._summary import summary_tab
 from collimate.report._training import training_tab
 
@@ -43,8 +44,7 @@ def write(run_folder: str | Path, path: str | Path | None = None) -> Path:
 
 def write_page(path: Path, page: str) -> Path:
     """Write a page in one move, and return its path. Errors: BadRun if it cannot be written."""
-    # A lone surrogate can come out of JSON, and is no text that UTF-8 could hold.
-    _write(path, page.encode("utf-8", errors="replace"))
+    save(path, page, what="the report", example="report.html")
     return path
 
 
@@ -60,17 +60,44 @@ def render(record: RunRecord) -> str:
     return page_of(record, tabs(record))
 
 
-def page_of(record: RunRecord, shown: tuple[Tab, ...]) -> str:
+def page_of(record: RunRecord, shown: Sequence[Tab]) -> str:
     """A page of these tabs, headed by what `record` says of name, status and time.
 
     Errors: MissingExtra without jinja2 or plotly.
+    """
+    method = [record.method.name] if record.method is not None else []
+    took = [duration(record.seconds)] if record.seconds is not None else []
+    started = [moment(record.created)] if record.created else []
+    return assemble(
+        shown,
+        title=record.name,
+        status=record.status,
+        parts=(*method, *started, *took),
+        version=record.versions.get("collimate", ""),
+    )
+
+
+def assemble(
+    tabs: Sequence[Tab],
+    *,
+    title: str,
+    status: str = "",
+    parts: Sequence[str] = (),
+    version: str = "",
+) -> str:
+    """A page of these tabs; parts: what stands under the title.
+
+    Errors: MissingExtra without jinja2 or plotly.
+
+    >>> "<title>Two &amp; two · Collimate report</title>" in assemble((), title="Two & two")
+    True
     """
     require_extra("jinja2", EXTRA)
     require_extra("plotly", EXTRA)
     import jinja2
     from markupsafe import Markup
 
-    figures = {chart.identity: chart.figure for tab in shown for chart in tab.charts}
+    figures = {chart.identity: chart.figure for tab in tabs for chart in tab.charts}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(resources.files("collimate.report") / "templates")),
         autoescape=True,
@@ -80,10 +107,11 @@ def page_of(record: RunRecord, shown: tuple[Tab, ...]) -> str:
     )
     environment.filters["nobreak"] = nobreak
     return environment.get_template("page.html").render(
-        record=record,
-        tabs=shown,
-        started=moment(record.created),
-        took=duration(record.seconds) if record.seconds is not None else "",
+        title=title,
+        status=status,
+        parts=parts,
+        version=version,
+        tabs=tabs,
         css=Markup(_resource("page.css")),
         script=Markup(_resource("page.js")),
         plotly=Markup(inline_script(_plotly_js()) if figures else ""),
@@ -138,22 +166,3 @@ def _plotly_js() -> str:
 
 def _resource(name: str) -> str:
     return (resources.files("collimate.report") / "templates" / name).read_text("utf-8")
-
-
-def _write(path: Path, content: bytes) -> None:
-    if path.is_dir():
-        raise BadRun(
-            f"the report must be a file, but {path} is a folder; "
-            f"name a file, such as {path / 'report.html'}"
-        )
-    if not path.parent.is_dir():
-        raise BadRun(
-            f"cannot write {path}: the folder {path.parent} does not exist; create it first"
-        )
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise BadRun(
-            f"cannot write {path}: {error.strerror}; "
-            "free some space, check permissions, or name another path"
-        ) from error

@@ -6,6 +6,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const coarse = window.matchMedia("(pointer: coarse)").matches;
   const drawn = new Set();
+  const keys = [...document.querySelectorAll(".legend [data-key]")];
 
   // Figures name CSS variables where plotly wants colours; only keys that hold a colour are read so.
   function coloured(value, style, key = "") {
@@ -17,10 +18,24 @@
     return name ? style.getPropertyValue(name[1]).trim() : value;
   }
 
+  // Plotly takes longer than all the rest of the page, so texts and tabs are there before it is read.
+  function readPlotly() {
+    const source = document.getElementById("plotly");
+    if (window.Plotly || !source) return;
+    const script = document.createElement("script");
+    script.textContent = source.textContent;
+    document.head.append(script);
+  }
+
   function draw(id) {
+    readPlotly();
     const style = getComputedStyle(document.documentElement);
     const { data, layout } = coloured(figures[id], style);
     layout.font.family = getComputedStyle(document.body).fontFamily;
+    for (const trace of data) {
+      const key = keys[trace.meta];
+      if (key) trace.visible = key.checked;
+    }
     if (coarse) layout.dragmode = false; // a finger on a chart scrolls the page
     drawn.add(id);
     return Plotly.react(id, data, layout, { responsive: true, displayModeBar: false });
@@ -41,8 +56,11 @@
       panels[i].classList.toggle("shown", i === index);
     });
     tabs[index].scrollIntoView({ block: "nearest", inline: "nearest" });
-    drawPanel(panels[index]);
+    if (window.Plotly) drawPanel(panels[index]);
+    else requestAnimationFrame(() => setTimeout(drawShown));
   }
+
+  const drawShown = () => drawPanel(document.querySelector("section.shown"));
 
   const named = () => Math.max(panels.findIndex((panel) => "#" + panel.id === location.hash), 0);
 
@@ -71,8 +89,14 @@
   window.addEventListener("popstate", () => select(named()));
   window.addEventListener("hashchange", () => select(named()));
   dark.addEventListener("change", () => drawn.forEach(draw));
+  for (const key of keys) {
+    key.addEventListener("change", () => {
+      for (const chart of key.closest("section").querySelectorAll(".chart")) draw(chart.id);
+    });
+  }
   window.addEventListener("beforeprint", () => panels.forEach(drawPanel));
 
   document.documentElement.classList.add("scripted");
   select(named());
+  (window.requestIdleCallback ?? setTimeout)(readPlotly);
 })();

@@ -1,0 +1,1 @@
+"""Several runs on one page: what they came to, their curves, and where they differ."""

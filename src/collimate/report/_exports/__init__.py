@@ -1,0 +1,1 @@
+"""What leaves a run folder for other tools: its metrics, its figures, its model card."""
