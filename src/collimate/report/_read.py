@@ -19,8 +19,11 @@ READERS: Mapping[
 ] = {1: read_run}
 
 
-def load(run_folder: str | Path) -> RunRecord:
+def load(run_folder: str | Path, *, metrics: bool = True) -> RunRecord:
     """Read a run folder, also one that is still being written.
+
+    metrics: false leaves out metrics.jsonl, which may be long: no training lines, no evaluations
+    but those of run.json.
 
     An incomplete last line of metrics.jsonl is left out and counted in `partial_lines`; parts of
     run.json that are absent or null become None, which the page shows as "not there yet".
@@ -59,7 +62,7 @@ def load(run_folder: str | Path) -> RunRecord:
             f"got {shown(fields.values.get('schema_version'))}; "
             "a newer collimate may have written it: pip install -U collimate"
         )
-    lines, partial = _metric_lines(folder / "metrics.jsonl", fields)
+    lines, partial = _metric_lines(folder / "metrics.jsonl", fields) if metrics else ([], 0)
     training, evaluations = _split(lines, where=folder / "metrics.jsonl")
     return READERS[version](folder, fields, training, evaluations, partial)
 

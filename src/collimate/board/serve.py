@@ -1,0 +1,96 @@
+"""The board on a port of this machine."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlencode
+
+import uvicorn
+
+from collimate._checks import BadConfig, BadRun
+from collimate.board.app import create_app
+from collimate.board.safety import is_loopback
+
+PORT = 8765
+SHORTEST_TOKEN = 16
+
+
+def serve(
+    root: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    token: str | None = None,
+    ready: Callable[[str], object] = print,
+) -> None:
+    """Serve the runs in `root` until interrupted.
+
+    port: 0 takes any free one. token: what every request must know; made up where the host is not
+    this machine alone and none is given. ready: called with the address, token included, before
+    the first request is taken.
+
+    Errors: BadRun where `root` is no folder or a run itself; BadConfig where host or port cannot be
+    had, or the token is short enough to be guessed.
+    """
+    folder = runs_folder(root)
+    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii()):
+        raise BadConfig(
+            f"token must be {SHORTEST_TOKEN} or more ASCII characters, got {len(token)}; "
+            "leave it out to have one made"
+        )
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    listening = bind(host, port)
+    with listening:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}/"
+        config = uvicorn.Config(
+            create_app(folder, host=host, token=token),
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            http="h11",
+            limit_concurrency=64,
+            timeout_graceful_shutdown=1,
+        )
+        ready(address if token is None else f"{address}?{urlencode({'token': token})}")
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def runs_folder(root: str | Path) -> Path:
+    """`root` as a folder of runs. Errors: BadRun."""
+    folder = Path(root)
+    if not folder.is_dir():
+        raise BadRun(f"expected a folder of runs, but {folder} is not a folder; check the path")
+    if (folder / "run.json").exists():
+        raise BadRun(
+            f"expected a folder of runs, but {folder} is a run itself; "
+            f"give the folder that it is in: collimate board {folder.resolve().parent}"
+        )
+    return folder.resolve()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Errors: BadConfig."""
+    if not 0 <= port <= 65535:
+        raise BadConfig(f"port must be 0 (any free one) to 65535, got {port}")
+    try:
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(place[:2], family=family)
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise BadConfig(
+                f"port {port} of {host} is taken; give another with --port, or 0 for any free one"
+            ) from error
+        if isinstance(error, PermissionError):
+            raise BadConfig(f"port {port} needs more rights; give one of 1024 or more") from error
+        raise BadConfig(
+            f"cannot listen on host {host!r}: {error}; give an address of this machine, "
+            "such as 127.0.0.1"
+        ) from error
