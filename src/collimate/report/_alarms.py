@@ -1,4 +1,4 @@
-"""What to know before any other number of a run: skipped steps, a loss that stands still."""
+"""What to know before any other number of a run: its own alarms, skipped steps, a still loss."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from collimate.report._record import RunRecord, Training
 
 
 def alarms(record: RunRecord) -> tuple[str, ...]:
-    """One sentence for each thing that puts a run's numbers in doubt, ASCII; usually none.
+    """One sentence for each thing that puts a run's numbers in doubt; usually none.
 
     >>> from pathlib import Path
     >>> alarms(RunRecord(folder=Path("one"), name="one"))
     ()
     """
-    return (*_skipped(record.training), *_flat(record.training))
+    return (
+        *(alarm.sentence for alarm in record.alarms if alarm.sentence),
+        *_skipped(record.training),
+        *_flat(record.training),
+    )
 
 
 def _skipped(steps: Training) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TypeVar, get_type_hints
 
 from collimate.report._fields import Fields
 from collimate.report._record import (
+    Alarm,
     Curve,
     DataFacts,
     Evaluation,
@@ -65,6 +66,7 @@ def read_run(
         after=evaluation.record("after", read_evaluation),
         samples=fields.records("samples", reader(Sample)),
         frontier=fields.record("frontier", reader(Frontier)),
+        alarms=fields.records("alarms", reader(Alarm)),
         training=training,
         evaluations=evaluations,
         partial_lines=partial_lines,

@@ -167,6 +167,15 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something that the run noticed about itself: its name, the step, and a sentence."""
+
+    name: str
+    step: int | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
     """A line of exact (KL, reward) pairs; both [point], KL in nats."""
 
@@ -256,6 +265,7 @@ class RunRecord:
     after: Evaluation | None = None
     samples: tuple[Sample, ...] = ()
     frontier: Frontier | None = None
+    alarms: tuple[Alarm, ...] = ()
     training: Training = field(default_factory=lambda: columns([]))
     evaluations: tuple[tuple[int, Evaluation], ...] = ()
     partial_lines: int = 0
