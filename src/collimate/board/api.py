@@ -1,28 +1,22 @@
-"""What each address answers: functions of the runs' folder and the address, to plain JSON."""
+"""What each address answers: functions of the runs' folder and the address, to JSON.
+
+A report's tabs and blocks go out as the records they are: one object for each, of its fields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from collimate import report
 from collimate._checks import BadConfig, CollimateError
 from collimate.board import tokens
 from collimate.board.pairs import BOUNDED, answer, question, ranges
 from collimate.board.runs import brief, finite, record, run_folders
-from collimate.report import (
-    DERIVED,
-    MOST_RUNS,
-    Pairs,
-    compare as compare_runs,
-    load_pairs,
-    suspects,
-    tabs,
-    what_next,
-)
+from collimate.report import DERIVED, MOST_RUNS, Pairs
 
 Json = dict[str, Any]
 EXCERPT = 40  # tokens of a prompt that are shown in the list
@@ -48,8 +42,8 @@ def run(root: Path, name: str) -> Json:
     return {
         **brief(folder),
         "seconds": finite(found.seconds),
-        "next": what_next(found),
-        "tabs": [asdict(tab) for tab in tabs(found)],
+        "next": report.what_next(found),
+        "tabs": report.tabs(found),
         "pairs": (folder / "pairs" / "index.json").is_file(),
     }
 
@@ -60,7 +54,7 @@ def compare(root: Path, names: Sequence[str]) -> Json:
     if not 1 <= len(names) <= MOST_RUNS:
         raise BadConfig(f"expected 1 to {MOST_RUNS} runs to compare, got {len(names)}")
     found = [(name, record(find(root, name))) for name in names]
-    return {"runs": names, **asdict(compare_runs(found))}
+    return {"runs": names, "blocks": report.compare(found).blocks}
 
 
 def pairs(root: Path, name: str, given: Mapping[str, str]) -> Json:
@@ -71,7 +65,7 @@ def pairs(root: Path, name: str, given: Mapping[str, str]) -> Json:
     asked = question(given)
     folder = find(root, name)
     recorded = pairs_of(folder, name)
-    suspected = suspects(folder)
+    suspected = report.suspects(folder)
     found = answer(
         recorded,
         asked,
@@ -115,7 +109,9 @@ def pair(root: Path, name: str, index: str) -> Json:
     at = int(index)
     decode = tokens.decoder(folder)
     prompt, *answers = (ids[:MOST_TOKENS].tolist() for ids in recorded.tokens([at])[0])
-    values = [np.asarray(found, dtype=np.float64)[:MOST_TOKENS] for found in recorded.log_ratios(at)]
+    values = [
+        np.asarray(found, dtype=np.float64)[:MOST_TOKENS] for found in recorded.log_ratios(at)
+    ]
     lengths = recorded.lengths()[at]
     return {
         "index": at,
@@ -124,7 +120,7 @@ def pair(root: Path, name: str, index: str) -> Json:
             for name in BOUNDED
             if name in recorded.columns or name in DERIVED
         },
-        "suspect": suspects(folder).get(_row(recorded, at)),
+        "suspect": report.suspects(folder).get(_row(recorded, at)),
         "unit": "log-ratio" if record(folder).reference is not None else "log-prob",
         "scale": _scale(np.concatenate(values)),
         "left_out": int(np.maximum(lengths - MOST_TOKENS, 0).sum()),
@@ -150,7 +146,7 @@ def find(root: Path, name: str) -> Path:
 
 def pairs_of(folder: Path, name: str) -> Pairs:
     """The recorded pairs of a run. Errors: NotFound where there are none, BadRun."""
-    found = load_pairs(folder)
+    found = report.load_pairs(folder)
     if found is None:
         raise NotFound(f"run {name!r} has recorded no pairs")
     return found

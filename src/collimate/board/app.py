@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -102,10 +103,17 @@ def static_files() -> dict[str, bytes]:
 
 def _json(root: Path, ask: Ask) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
-        content = json.dumps(ask(root, request), allow_nan=False, separators=(",", ":")).encode()
-        return _tagged(request, content, "application/json")
+        text = json.dumps(
+            ask(root, request), allow_nan=False, separators=(",", ":"), default=_fields
+        )
+        return _tagged(request, text.encode(), "application/json")
 
     return endpoint
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """A frozen record as an object. `asdict` would copy every number of every curve."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _file(request: Request, content: bytes, suffix: str) -> Response:

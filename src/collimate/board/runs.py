@@ -92,7 +92,9 @@ def _brief(folder: Path, run_stamp: Stamp, metrics_stamp: Stamp) -> dict[str, An
         return {"name": name, "status": "unreadable", "error": str(error)}
     except Exception as error:  # noqa: BLE001 - one run's damage must not hide the others
         return {"name": name, "status": "unreadable", "error": f"run.json: {error!r}"}
-    last = _last_line(folder / "metrics.jsonl") if is_inside(folder / "metrics.jsonl", folder) else {}
+    last = (
+        _last_line(folder / "metrics.jsonl") if is_inside(folder / "metrics.jsonl", folder) else {}
+    )
     held = run.after or run.before
     return {
         "name": name,
@@ -105,9 +107,9 @@ def _brief(folder: Path, run_stamp: Stamp, metrics_stamp: Stamp) -> dict[str, An
         "steps": planned_steps(run),
         "loss": finite(last.get("loss")),
         "reward_accuracy": held and finite(held.reward_accuracy),
-        "reward_accuracy_interval": held and held.reward_accuracy_interval,
+        "reward_accuracy_interval": held and _interval(held.reward_accuracy_interval),
         "likelihood_accuracy": held and finite(held.likelihood_accuracy),
-        "likelihood_accuracy_interval": held and held.likelihood_accuracy_interval,
+        "likelihood_accuracy_interval": held and _interval(held.likelihood_accuracy_interval),
     }
 
 
@@ -126,6 +128,10 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
+
+
+def _interval(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+    return bounds if bounds is not None and all(map(math.isfinite, bounds)) else None
 
 
 def _stamp(path: Path) -> Stamp:

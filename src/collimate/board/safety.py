@@ -117,11 +117,9 @@ class Guard:
         for name, value in query:
             if name == "token" and self._is_token(value):
                 return self._welcome(scope, [item for item in query if item[0] != "token"])
-        given = (
-            cookie_parser(headers.get("cookie", "")).get(COOKIE, ""),
-            headers.get("authorization", "").removeprefix("Bearer "),
-        )
-        if any([self._is_token(value) for value in given]):
+        cookie = cookie_parser(headers.get("cookie", "")).get(self._cookie(scope), "")
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        if self._is_token(cookie) or self._is_token(bearer):
             return None
         return refusal(401, "this board needs its token: open the address that its console shows")
 
@@ -133,5 +131,11 @@ class Guard:
         """The same address without the token, which a cookie now has."""
         path = "/" + scope["path"].lstrip("/")  # "//host" would lead elsewhere
         found = RedirectResponse(f"{path}?{urlencode(query)}" if query else path, 303)
-        found.set_cookie(COOKIE, self.token or "", httponly=True, samesite="strict")
+        name = self._cookie(scope)
+        found.set_cookie(name, self.token or "", httponly=True, samesite="strict")
         return found
+
+    @staticmethod
+    def _cookie(scope: Scope) -> str:
+        """A name for each port, which cookies do not tell apart."""
+        return f"{COOKIE}_{(scope.get('server') or ('', 0))[1]}"

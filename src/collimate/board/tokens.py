@@ -14,7 +14,9 @@ from collimate._files import is_inside
 from collimate.report import Pairs, load_pairs
 
 Decode = Callable[[Sequence[int]], str]
-CONTEXT = 6  # tokens before an answer: a text's first token may be written otherwise than a later one
+CONTEXT = (
+    6  # tokens before an answer: a text's first token may be written otherwise than a later one
+)
 LONGEST = 8  # tokens that one character may take
 
 

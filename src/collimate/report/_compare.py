@@ -34,7 +34,9 @@ def compare(runs: Runs) -> Tab:
         blocks += [
             _curves("Loss", "mean loss per example", runs, lambda r: r.training.loss),
             _curves("Gap", "nats", runs, _gap, level=0.0),
-            _curves("Chosen answers", "nats since the start", runs, lambda r: drift(r)[0], level=0.0),
+            _curves(
+                "Chosen answers", "nats since the start", runs, lambda r: drift(r)[0], level=0.0
+            ),
             _curves(
                 "Rejected answers", "nats since the start", runs, lambda r: drift(r)[1], level=0.0
             ),
@@ -174,6 +176,8 @@ def _frontier(runs: Runs) -> Chart:
 def _optima(frontier: Frontier) -> list[draw.Trace]:
     traces: list[draw.Trace] = []
     for index, curve in enumerate(frontier.curves):
-        trace = draw.line(draw.label(curve.name), np.array(curve.kl), np.array(curve.reward), "five")
+        trace = draw.line(
+            draw.label(curve.name), np.array(curve.kl), np.array(curve.reward), "five"
+        )
         traces.append({**trace, "line": {**trace["line"], "dash": DASHES[index % len(DASHES)]}})
     return traces

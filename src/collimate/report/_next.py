@@ -57,7 +57,9 @@ def _evaluation(record: RunRecord) -> tuple[str, ...]:
         return ()
     if record.config.get("evaluation"):
         return ()
-    return ("Give --evaluation a held-out file: without one, nothing tells learning from memorising.",)
+    return (
+        "Give --evaluation a held-out file: without one, nothing tells learning from memorising.",
+    )
 
 
 def _overfitting(record: RunRecord) -> tuple[str, ...]:

@@ -91,13 +91,15 @@ export function listKeys(items, filter, beyond = () => {}) {
     const target = event.target;
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (target === filter && event.key === "ArrowDown") filter.blur();
-    else if (target.matches("input:not([type=checkbox]), select, [role=tab], svg")) return;
-    if (event.key === "/") {
+    else if (target.matches("input:not([type=checkbox]), [role=tab], svg")) return;
+    if (event.key === "/" && filter.checkVisibility()) {
       event.preventDefault();
-      return filter.focus();
+      filter.focus();
+      return;
     }
     const all = items();
-    const at = all.indexOf(target.closest("tr")?.contains(target) ? all.find((x) => x === target || x.closest("tr") === target.closest("tr")) : null);
+    const line = target.closest("tr");
+    const at = line ? all.findIndex((item) => item.closest("tr") === line) : -1;
     const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, Home: 0, End: all.length - 1 }[event.key];
     if (to === undefined || !all.length) return;
     event.preventDefault();
