@@ -20,7 +20,7 @@ def column(page: Page, title: str) -> list[float]:
     at = page.locator("#pairs thead th").all_text_contents()
     (number,) = [i for i, text in enumerate(at) if text.startswith(title)]
     cells = page.locator(f"#pairs tbody tr > :nth-child({number + 1})").all_text_contents()
-    return [float(cell.replace("−", "-").replace(",", "")) for cell in cells]
+    return [float(cell.replace("\N{MINUS SIGN}", "-").replace(",", "")) for cell in cells]
 
 
 def open_pairs(page: Page, board: str, run: str = "second") -> None:

@@ -56,7 +56,8 @@ def test_the_policy_stops_what_would_get_through(watched: Watched, board: str) -
     refused = page.evaluate(
         """async () => {
             const tried = {};
-            try { document.body.innerHTML = "<b>x</b>"; tried.markup = "ran"; } catch { tried.markup = "refused"; }
+            try { document.body.innerHTML = "<b>x</b>"; tried.markup = "ran"; }
+            catch { tried.markup = "refused"; }
             tried.script = await new Promise((done) => {
                 const script = document.createElement("script");
                 script.textContent = "window.pwned = 1";
@@ -107,7 +108,8 @@ def require_readable(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     outside = page.eval_on_selector_all(
         "header *, main *, dialog *",
-        """(all, width) => all.filter((x) => x.checkVisibility() && !x.closest(".scroll, svg, .hidden, [role=tablist], h2")
+        """(all, width) => all.filter((x) => x.checkVisibility()
+            && !x.closest(".scroll, svg, .hidden, [role=tablist], h2")
             && x.getBoundingClientRect().right > width + 0.5).map((x) => x.outerHTML.slice(0, 80))""",
         width,
     )

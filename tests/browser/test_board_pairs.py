@@ -114,7 +114,7 @@ def test_a_pair_shows_both_answers_token_by_token(page: Page, board: str) -> Non
     assert {"up-1", "down-1", "down-4"} <= set(classes)
     strongest = dialog.locator(".tokens .down-4").first
     strongest.hover()
-    expect(dialog.locator(".readout")).to_contain_text(re.compile(r"log-ratio −\d"))
+    expect(dialog.locator(".readout")).to_contain_text(re.compile("log-ratio \N{MINUS SIGN}"))
     assert "underline" in strongest.evaluate("x => getComputedStyle(x).textDecorationLine")
 
 
