@@ -27,8 +27,8 @@ export async function ask(address) {
 }
 
 /**
- * Ask again and again, two seconds after an answer, or longer where answers take long; show what is new.
- * Returns a function that asks at once. A page that nobody sees asks nothing.
+ * Ask again and again, two seconds after an answer, or longer where answers take long; show what is
+ * new, until show is not false. Returns a function that asks at once. A page that nobody sees asks nothing.
  */
 export function poll(address, show) {
   let [seen, round, timer] = [null, 0, 0];
@@ -41,8 +41,7 @@ export function poll(address, show) {
         const { value, tag } = await ask(address());
         if (mine !== round) return;
         trouble("");
-        if (tag !== seen) show(value);
-        seen = tag;
+        if (tag !== seen && show(value) !== false) seen = tag;
       } catch (error) {
         if (mine !== round) return;
         trouble(error.status ? error.message : "The board does not answer; asking again.");

@@ -19,7 +19,7 @@ export function showPairs(place, name) {
   const asked = new URLSearchParams(location.search);
   const state = { sort: asked.get("sort") ?? "index", descending: asked.get("descending") === "1", offset: Number(asked.get("offset") ?? 0) };
   let found = 0;
-  let opened = null;
+  let opened = false;
 
   const text = field("text", "Text in prompt or answers", { type: "search", id: "filter", placeholder: "Text" });
   const suspect = h("input", { type: "checkbox", name: "suspect", value: "1" });
@@ -38,10 +38,12 @@ export function showPairs(place, name) {
     h("div", { class: "card" },
       h("div", { class: "pager" }, said, h("span", { class: "note keys" }, "/ text · j k move · Enter open · Esc close"), back, on),
       h("div", { class: "scroll", role: "region", tabindex: "-1", "aria-label": "Pairs" },
-        h("table", { class: "list" }, h("caption", { class: "hidden" }, "Pairs"), heads, body))));
+        h("table", { class: "list", role: "grid" }, h("caption", { class: "hidden" }, "Pairs"), heads, body))));
 
   function field(name, label, attributes) {
-    return h("input", { name, "aria-label": label, value: asked.get(name), ...attributes });
+    const input = h("input", { name, "aria-label": label, ...attributes });
+    input.value = asked.get(name) ?? ""; // as an attribute it would be what "Clear" goes back to
+    return input;
   }
 
   function parameters() {
@@ -88,8 +90,8 @@ export function showPairs(place, name) {
     heads.replaceChildren(sortHeadings([...COLUMNS, { name: null, title: "Prompt" }], state, sort));
     if (heading) heads.querySelector("[aria-sort] button")?.focus();
     body.replaceChildren(...value.rows.map((row) => {
-      const line = h("tr", { tabindex: "-1", class: row.suspect ? "suspect" : null, onclick: () => open(line, row.index) },
-        h("th", { scope: "row" }, h("a", { href: `#pair-${row.index}`, tabindex: "-1", onclick: (event) => event.preventDefault() }, count(row.index)),
+      const line = h("tr", { tabindex: "-1", title: "Enter opens", onclick: () => open(line, row.index) },
+        h("th", { scope: "row" }, count(row.index),
           row.suspect && h("span", { class: "badge", title: row.suspect }, "suspect")),
         FILTERS.map(({ name }) => h("td", {}, number(row[name]))),
         h("td", { class: "excerpt" }, h("bdi", {}, row.prompt)));
@@ -99,8 +101,8 @@ export function showPairs(place, name) {
     if (body.rows[0]) body.rows[0].tabIndex = 0;
     if (focused >= 0) body.rows[Math.min(focused, body.rows.length - 1)]?.focus();
     const last = Math.min(state.offset + LIMIT, found);
-    const of = found === value.pairs ? "" : ` of ${count(value.pairs)}`;
-    said.textContent = found ? `${count(state.offset + 1)} to ${count(last)} of ${count(found)} pairs${of && ` (of ${count(value.pairs)} recorded)`}` : "No pair is like that.";
+    const all = found === value.pairs ? "" : ` (of ${count(value.pairs)} recorded)`;
+    said.textContent = found ? `${count(state.offset + 1)} to ${count(last)} of ${count(found)} pairs${all}` : "No pair is like that.";
     if (value.left_out) said.textContent += `; ${count(value.left_out)} more were not recorded`;
     back.disabled = state.offset === 0;
     on.disabled = last >= found;
@@ -116,9 +118,9 @@ export function showPairs(place, name) {
     try {
       const { value } = await ask(`${base}/${index}`);
       line.focus();
-      opened = index;
+      opened = true;
       showPair(value, () => {
-        opened = null;
+        opened = false;
         [...body.rows].find((row) => row.dataset.index === String(index))?.focus();
       });
     } catch (error) {
@@ -142,6 +144,6 @@ export function showPairs(place, name) {
     }
   });
 
-  const again = poll(() => `${base}?${new URLSearchParams([...parameters(), ["limit", LIMIT]])}`, (value) => opened === null && draw(value));
+  const again = poll(() => `${base}?${new URLSearchParams([...parameters(), ["limit", LIMIT]])}`, (value) => !opened && draw(value));
   return again;
 }

@@ -9,7 +9,7 @@ export function showRun(main, name) {
   const strip = h("div", { role: "tablist", "aria-label": "Parts of the run" });
   const progress = h("div", { class: "card progress", hidden: true });
   const panels = new Map();
-  let pairs = null;
+  let [shown, pairs] = [null, null];
   head(name);
   bar.hidden = false;
   bar.replaceChildren(strip);
@@ -40,7 +40,8 @@ export function showRun(main, name) {
       tab.tabIndex = identity === chosen ? 0 : -1;
       section.classList.toggle("shown", identity === chosen);
     }
-    panels.get(chosen)?.tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (chosen !== shown) panels.get(chosen)?.tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    shown = chosen;
     if (chosen === "pairs" && !pairs) pairs = showPairs(panels.get("pairs").place, name);
   }
 
@@ -63,8 +64,8 @@ export function showRun(main, name) {
     for (const { identity, title, blocks } of run.tabs) {
       const next = { kind: "prose", title: "What to try next", sentences: run.next, tone: "plain", half: false };
       const at = 1 + blocks.findIndex((block) => block.title === "What it came to");
-      const shown = identity === "summary" && run.next.length ? [...blocks.slice(0, at), next, ...blocks.slice(at)] : blocks;
-      showBlocks(panel(identity, title).place, shown);
+      const all = identity === "summary" && run.next.length ? [...blocks.slice(0, at), next, ...blocks.slice(at)] : blocks;
+      showBlocks(panel(identity, title).place, all);
     }
     if (run.pairs) panel("pairs", "Pairs");
     select();

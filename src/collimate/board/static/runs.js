@@ -106,7 +106,8 @@ export function showRuns(main) {
 
 /** Texts by letters, numbers by size, what is not known last whichever way the list goes. */
 function order(a, b, descending) {
-  if (a === null || a === undefined || b === null || b === undefined) return (a ?? null) === null ? ((b ?? null) === null ? 0 : 1) : -1;
+  const missing = (x) => x === null || x === undefined;
+  if (missing(a) || missing(b)) return missing(a) - missing(b);
   const found = typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
   return descending ? -found : found;
 }
