@@ -27,17 +27,13 @@ def test_the_list_has_every_run_and_nothing_else(runs: Path, board: Board) -> No
     assert answer.headers["content-type"] == "application/json"
     found = {run["name"]: run for run in answer.json()["runs"]}
     assert sorted(found) == NAMES
-    assert found["plain"] == {
-        **{"name": "plain", "status": "finished", "error": None, "method": "dpo"},
-        **{"model": "models/llama-8m", "created": "2026-01-31T12:04:00Z", "step": 400},
-        **{"steps": 400, "loss": metric_lines(400)[-1]["loss"]},
-        **{"reward_accuracy": 0.63, "reward_accuracy_interval": [0.6, 0.66]},
-        **{"likelihood_accuracy": 0.57, "likelihood_accuracy_interval": [0.54, 0.6]},
-    } | {
-        name: pytest.approx(found["plain"][name])
-        for name in ("reward_accuracy_interval", "likelihood_accuracy_interval")
-    }
-    assert found["plain"]["reward_accuracy_interval"] == pytest.approx([0.6, 0.66])
+    plain = found["plain"]
+    assert [plain[name] for name in ("status", "method", "step", "steps", "created")] == [
+        *("finished", "dpo", 400, 400, "2026-01-31T12:04:00Z")
+    ]
+    assert plain["loss"] == metric_lines(400)[-1]["loss"]
+    assert (plain["reward_accuracy"], plain["likelihood_accuracy"]) == (0.63, 0.57)
+    assert plain["reward_accuracy_interval"] == pytest.approx([0.6, 0.66])
     assert (found["going"]["status"], found["going"]["step"]) == ("running", 30)
     assert found["going"]["steps"] == math.ceil(6400 / 16)
     assert found[NASTY]["error"] == ATTACK

@@ -34,7 +34,6 @@ TOKEN = "a-token-of-more-than-16-characters"
         ("", "127.0.0.1", False),
         ("192.0.2.7:8765", "127.0.0.1", False),
         ("192.0.2.7:8765", "192.0.2.7", True),
-        ("board.example:80", "board.example", True),
         ("192.0.2.7:8765", "0.0.0.0", True),
         ("[2001:db8::1]:8765", "::", True),
         ("evil.example", "0.0.0.0", False),

@@ -37,6 +37,13 @@ def board(folder: Path) -> Iterator[str]:
         yield address.rstrip("/")
 
 
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """An empty folder for a test to write runs in, and the address of its board."""
+    with serving(tmp_path) as address:
+        yield tmp_path, address.rstrip("/")
+
+
 class Watched:
     """A page, what it said that it should not, and what it asked for."""
 

@@ -41,7 +41,7 @@ def test_the_list_is_sorted_and_filtered(page: Page, board: str) -> None:
     page.get_by_role("button", name=re.compile("^Run")).click()
     assert names(page) == sorted(names(page), key=str.lower, reverse=True)
     page.get_by_role("button", name="Steps", exact=True).click()
-    expect(page.locator("tbody tr td.minor").first).to_have_text("20 / 20")
+    expect(page.locator("tbody tr td.minor").first).to_have_text("20 / 400")
     page.get_by_label("Filter runs").fill("dpo finished")
     expect(page.get_by_role("status").first).to_have_text("2 of 7 runs")
     assert set(names(page)) == {"plain", "second"}
@@ -99,7 +99,8 @@ def test_a_chart_tells_its_values_by_pointer_and_key(page: Page, board: str) -> 
     expect(plot.locator(".readout")).to_contain_text("step 400: ")
 
 
-def test_a_run_that_goes_on_is_followed(page: Page, board: str, folder: Path) -> None:
+def test_a_run_that_goes_on_is_followed(page: Page, own: tuple[Path, str]) -> None:
+    folder, board = own
     lines = metric_lines(40)
     run = make_run(folder / "live", metrics=[], status="running", evaluation=None,
                    config={"max_steps": 40})  # fmt: skip
@@ -130,9 +131,7 @@ def test_a_run_that_goes_on_is_followed(page: Page, board: str, folder: Path) ->
     expect(page.locator(".progress")).to_be_hidden()
 
 
-def test_a_new_run_appears_and_a_board_that_stops_is_told(
-    page: Page, folder: Path, tmp_path: Path
-) -> None:
+def test_a_new_run_appears_and_a_board_that_stops_is_told(page: Page, tmp_path: Path) -> None:
     with serving(tmp_path) as address:
         page.goto(address)
         expect(page.get_by_role("status").first).to_contain_text("No run in this folder yet")

@@ -118,7 +118,8 @@ def test_a_pair_shows_both_answers_token_by_token(page: Page, board: str) -> Non
     assert "underline" in strongest.evaluate("x => getComputedStyle(x).textDecorationLine")
 
 
-def test_pairs_of_a_run_that_goes_on_are_followed(page: Page, board: str, folder: Path) -> None:
+def test_pairs_of_a_run_that_goes_on_are_followed(page: Page, own: tuple[Path, str]) -> None:
+    folder, board = own
     run = make_run(folder / "filling", steps=3, status="running")
     make_pairs(run, made_up(10), begun=0.0)
     open_pairs(page, board, "filling")

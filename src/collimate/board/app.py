@@ -72,6 +72,7 @@ def create_app(root: Path, *, host: str = "127.0.0.1", token: str | None = None)
             BadRun: lambda _, error: refusal(422, str(error)),
             CollimateError: lambda _, error: refusal(422, str(error)),
             OSError: lambda _, error: refusal(422, f"cannot be read: {error}"),
+            Exception: lambda _, error: refusal(500, f"a bug in collimate: {error!r}"),
         },
     )
 

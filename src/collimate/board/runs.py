@@ -103,7 +103,7 @@ def _brief(folder: Path, run_stamp: Stamp, metrics_stamp: Stamp) -> dict[str, An
         "method": run.method.name if run.method else None,
         "model": run.model.path if run.model else None,
         "created": run.created,
-        "step": finite(last.get("step")) or run.steps,
+        "step": finite(last.get("step", 0 if run.status == "running" else run.steps)),
         "steps": planned_steps(run),
         "loss": finite(last.get("loss")),
         "reward_accuracy": held and finite(held.reward_accuracy),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import secrets
 import socket
 from collections.abc import Callable
@@ -81,16 +82,24 @@ def bind(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise BadConfig(f"port must be 0 (any free one) to 65535, got {port}")
     try:
-        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(place[:2], family=family)
-    except (OSError, UnicodeError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise BadConfig(
-                f"port {port} of {host} is taken; give another with --port, or 0 for any free one"
-            ) from error
-        if isinstance(error, PermissionError):
-            raise BadConfig(f"port {port} needs more rights; give one of 1024 or more") from error
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError as error:
         raise BadConfig(
-            f"cannot listen on host {host!r}: {error}; give an address of this machine, "
-            "such as 127.0.0.1"
+            f"host must be an address in numbers or localhost, got {host!r}; "
+            "127.0.0.1 is this machine alone, 0.0.0.0 everywhere"
         ) from error
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        return socket.create_server((str(address), port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            said = (
+                f"port {port} of {host} is taken; give another with --port, or 0 for any free one"
+            )
+        elif error.errno == errno.EACCES:
+            said = f"port {port} needs more rights; give one of 1024 or more"
+        else:
+            said = (
+                f"cannot listen on host {host}: {error.strerror}; give an address of this machine"
+            )
+        raise BadConfig(said) from error
