@@ -22,9 +22,10 @@ NAMES = ("loss", "margin", "log_ratio_chosen", "log_ratio_rejected", "chosen_tok
 SORTS = (*NAMES, "displacement", "gap", "ches")  # the last is a column that the run does not have
 
 
-@st.composite
-def tables(draw: Any) -> Pairs:
-    lines = draw(st.lists(st.tuples(*[VALUES] * len(NAMES)), max_size=12))
+TABLES = st.lists(st.tuples(*[VALUES] * len(NAMES)), max_size=12)
+
+
+def pairs_of(lines: list[tuple[float, ...]]) -> Pairs:
     table = np.array(lines, dtype=np.float64).reshape(len(lines), len(NAMES))
     return Pairs(folder=Path("run"), columns=NAMES, table=table)
 
@@ -38,11 +39,12 @@ def values_of(pairs: Pairs, name: str) -> list[float]:
     return [line.get(name, math.nan) for line in lines]
 
 
-@given(pairs=tables(), sort=st.sampled_from(SORTS), descending=st.booleans(),
+@given(lines=TABLES, sort=st.sampled_from(SORTS), descending=st.booleans(),
        bounds=st.dictionaries(st.sampled_from(SORTS), st.tuples(VALUES, VALUES), max_size=2))  # fmt: skip
 def test_sorting_and_filtering_are_what_lists_give(
-    pairs: Pairs, sort: str, descending: bool, bounds: dict[str, tuple[float, float]]
+    lines: list[Any], sort: str, descending: bool, bounds: dict[str, tuple[float, float]]
 ) -> None:
+    pairs = pairs_of(lines)
     asked = {"sort": sort, "descending": str(int(descending))}
     for name, (low, high) in bounds.items():
         asked |= {f"min_{name}": str(low)} if math.isfinite(low) else {}
@@ -63,16 +65,18 @@ def test_sorting_and_filtering_are_what_lists_give(
     assert answer(pairs, question(asked)).tolist() == ordered + unknown
 
 
-@given(pairs=tables(), sort=st.sampled_from(SORTS), limit=st.integers(1, 5))
-def test_pages_are_the_whole_list_in_parts(pairs: Pairs, sort: str, limit: int) -> None:
+@given(lines=TABLES, sort=st.sampled_from(SORTS), limit=st.integers(1, 5))
+def test_pages_are_the_whole_list_in_parts(lines: list[Any], sort: str, limit: int) -> None:
+    pairs = pairs_of(lines)
     whole = answer(pairs, question({"sort": sort}))
     parts = [whole[at : at + limit] for at in range(0, len(whole), limit)]
     assert np.concatenate([*parts, np.array([], dtype=int)]).tolist() == whole.tolist()
     assert sorted(whole.tolist()) == list(range(len(pairs)))
 
 
-@given(pairs=tables())
-def test_ranges_hold_every_known_value(pairs: Pairs) -> None:
+@given(lines=TABLES)
+def test_ranges_hold_every_known_value(lines: list[Any]) -> None:
+    pairs = pairs_of(lines)
     found = ranges(pairs)
     for name in NAMES:
         known = [value for value in values_of(pairs, name) if not math.isnan(value)]

@@ -218,6 +218,7 @@ def test_elsewhere_a_token_is_made_and_shown(runs: Path) -> None:
             answer.read()
             assert answer.status == status
             assert "server" not in answer.headers
+        connection.close()
 
 
 # The page

@@ -79,8 +79,9 @@ def answer(
     Bounds leave out pairs whose value is not known yet; in the order these come last, whichever way
     it goes. Equal values stay in the order of the data. having: which pairs [pair] have a text.
 
+    >>> from pathlib import Path
     >>> table = np.array([[3.0], [np.nan], [1.0]])
-    >>> pairs = Pairs(folder=None, columns=("loss",), table=table)  # type: ignore[arg-type]
+    >>> pairs = Pairs(folder=Path("run"), columns=("loss",), table=table)
     >>> answer(pairs, question({"sort": "loss", "descending": "1"})).tolist()
     [0, 2, 1]
     """

@@ -32,19 +32,19 @@ def run_folders(root: Path) -> dict[str, Path]:
     >>> list(run_folders(root))
     ['one']
     """
-    found: dict[str, Path] = {}
     with os.scandir(root) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            path = root / entry.name
-            if (
-                not entry.name.startswith(".")
-                and entry.name.isprintable()  # also refuses what is not UTF-8
-                and entry.is_dir()
-                and os.path.lexists(path / "run.json")
-                and (not entry.is_symlink() or is_inside(path, root))
-            ):
-                found[entry.name] = path
-    return found
+        names = sorted(entry.name for entry in entries)
+    return {name: root / name for name in names if _is_run(root, name)}
+
+
+def _is_run(root: Path, name: str) -> bool:
+    path = root / name
+    if name.startswith(".") or not name.isprintable():  # what is not UTF-8 is not printable either
+        return False
+    try:
+        return os.path.lexists(path / "run.json") and is_inside(path, root)
+    except (OSError, RuntimeError):  # a link to itself
+        return False
 
 
 def brief(folder: Path) -> dict[str, Any]:

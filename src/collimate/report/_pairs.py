@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError  # of numpy's reader of headers
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -184,7 +185,7 @@ def _read(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], start: int, 
             content = file.read((end - start) * bytes_per_line)
     except OSError as error:
         raise BadRun(f"{path}: cannot be read ({error.strerror}); {WAY_OUT}") from error
-    except (ValueError, SyntaxError, TypeError, EOFError) as error:
+    except (ValueError, SyntaxError, TypeError, TokenError) as error:
         raise BadRun(f"{path}: is no .npy file ({error}); {WAY_OUT}") from error
     return np.frombuffer(content, dtype).reshape(end - start, *shape[1:])
 
@@ -197,7 +198,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     }.get(version)
     if read is None:
         raise ValueError(f"format {version} of it is not known")
-    return cast("tuple[tuple[int, ...], bool, np.dtype[Any]]", read(file))
+    return read(file)
 
 
 def _object(path: Path) -> Mapping[str, Any]:
