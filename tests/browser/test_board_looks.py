@@ -38,9 +38,8 @@ def test_no_text_of_a_run_acts(watched: Watched, board: str) -> None:
     rows(page).nth(1).click()
     dialog = page.get_by_role("dialog")
     assert dialog.locator("pre").text_content() == ATTACK
-    assert dialog.locator(".tokens").first.text_content() == f" {ATTACK}".replace(
-        "\u2028", "⋯⋯\u2028"
-    )
+    shown = dialog.locator(".tokens").first.text_content() or ""
+    assert shown.replace("⋯", "") == f" {ATTACK}"
     assert page.evaluate("typeof window.pwned") == "undefined"
     assert (
         page.locator("img, iframe, main script, dialog script, a[href^='javascript']").count() == 0
@@ -58,17 +57,19 @@ def test_the_policy_stops_what_would_get_through(watched: Watched, board: str) -
             const tried = {};
             try { document.body.innerHTML = "<b>x</b>"; tried.markup = "ran"; }
             catch { tried.markup = "refused"; }
-            tried.script = await new Promise((done) => {
-                const script = document.createElement("script");
-                script.textContent = "window.pwned = 1";
-                try { document.head.append(script); } catch { /* refused at once */ }
-                setTimeout(() => done(typeof window.pwned === "undefined" ? "refused" : "ran"), 50);
+            try { document.createElement("script").textContent = "x = 1"; tried.script = "ran"; }
+            catch { tried.script = "refused"; }
+            tried.image = await new Promise((done) => {
+                const image = new Image();
+                image.onload = () => done("ran");
+                image.onerror = () => done("refused");
+                image.src = "https://example.org/x.png";
             });
             tried.fetched = await fetch("https://example.org/").then(() => "ran", () => "refused");
             return tried;
         }"""
     )
-    assert refused == {"markup": "refused", "script": "refused", "fetched": "refused"}
+    assert refused == dict.fromkeys(["markup", "script", "image", "fetched"], "refused")
     assert any("Content Security Policy" in message for message in watched.said)
 
 

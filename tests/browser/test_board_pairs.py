@@ -79,11 +79,11 @@ def test_pairs_by_keyboard_alone(page: Page, board: str) -> None:
         assert page.evaluate(focused) == expected, key
     page.keyboard.press("j")  # past the last row: the next page
     expect(rows(page).first).to_have_attribute("data-index", "50")
-    page.wait_for_function(f"{focused} === '50'")
+    expect(page.locator("tr:focus")).to_have_attribute("data-index", "50")
     page.keyboard.press("k")
-    page.wait_for_function(f"{focused} === '49'")
+    expect(page.locator("tr:focus")).to_have_attribute("data-index", "49")
     page.keyboard.press("PageDown")
-    page.wait_for_function(f"{focused} === '50'")
+    expect(page.locator("tr:focus")).to_have_attribute("data-index", "50")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Pair 50")

@@ -39,7 +39,7 @@ const KINDS = {
       block.caption.length > 0 && h("figcaption", { class: "note" }, block.caption.join(" "))),
 
   legend: (block) =>
-    h("div", { class: "card" }, h("ul", { class: "legend" }, block.keys.map((key) => h("li", {}, swatch(key.colour), key.name))), note(block.note)),
+    h("div", { class: "card" }, h("ul", { class: "legend" }, block.keys.map((key) => h("li", {}, swatch(key.colour, key.dash), key.name))), note(block.note)),
 
   writings: (block) =>
     h("div", { class: "writings" }, note(block.note), block.items.map((item, index) =>
@@ -54,9 +54,10 @@ const KINDS = {
 
 export const text = (label, said) => h("pre", { dir: "auto", tabindex: "0", "aria-label": label }, said);
 
-export function swatch(colour) {
-  const element = h("span", { class: "swatch", "aria-hidden": "true" });
-  element.style.background = colour.startsWith("var(") ? colour : `var(--${colour})`;
+/** A line of a legend: its colour (a CSS variable, or the name of one) and its dash. */
+export function swatch(colour, dash = "solid") {
+  const element = h("span", { class: `swatch ${dash}`, "aria-hidden": "true" });
+  element.style.borderTopColor = colour.startsWith("var(") ? colour : `var(--${colour})`;
   return element;
 }
 

@@ -13,7 +13,7 @@ const SYMBOLS = {
   star: "M0,-6L1.6,-1.9L6,-1.9L2.4,0.8L3.7,5L0,2.5L-3.7,5L-2.4,0.8L-6,-1.9L-1.6,-1.9z",
 };
 const DASHES = { dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
-const EDGE = { top: 8, right: 12, bottom: 36, left: 52 };
+const EDGE = { top: 26, right: 12, bottom: 36, left: 48 };
 
 /** A chart with its legend, and a line that tells the values under the pointer or the arrow keys. */
 export function chart(block) {
@@ -21,7 +21,7 @@ export function chart(block) {
   const svg = s("svg", { role: "img", "aria-label": `${block.summary} Arrow keys read the values.`, tabindex: "0" });
   const readout = h("p", { class: "readout", "aria-live": "polite" });
   const named = data.filter((trace) => trace.name && trace.showlegend !== false);
-  const keys = layout.showlegend && named.map((trace) => h("li", {}, swatch(colourOf(trace)), plain(trace.name)));
+  const keys = layout.showlegend && named.map((trace) => h("li", {}, swatch(colourOf(trace), trace.line?.dash), plain(trace.name)));
   let scales = null;
   let at = null;
 
@@ -123,7 +123,7 @@ function axes(scales, layout) {
     (layout.shapes ?? []).map((shape) => s("line", { class: "level", x1: EDGE.left, x2: right, y1: scales.y(shape.y0), y2: scales.y(shape.y1) })),
     s("line", { class: "axis", x1: EDGE.left, x2: right, y1: bottom, y2: bottom }),
     s("text", { x: right, y: scales.height - 4, "text-anchor": "end" }, plain(layout.xaxis.title.text)),
-    s("text", { x: 0, y: 0, transform: `translate(11 ${EDGE.top}) rotate(-90)`, "text-anchor": "end" }, plain(layout.yaxis.title.text)));
+    s("text", { x: 0, y: 11 }, plain(layout.yaxis.title.text)));
 }
 
 function drawn(trace, scales) {

@@ -75,7 +75,10 @@ export const status = (text) => h("span", { class: `status ${text}` }, text);
 export function number(value, digits = 4) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(digits - 2).replaceAll("-", "−");
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
+    const [mantissa, exponent] = value.toExponential(digits - 2).split("e");
+    return `${Number(mantissa)}e${Number(exponent)}`.replaceAll("-", "−");
+  }
   return Number(value.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits }).replace("-", "−");
 }
 
@@ -108,13 +111,13 @@ export function listKeys(items, filter, beyond = () => {}) {
   });
 }
 
-/** A table whose headings sort: columns are {name, title, note}; sort(name) is told of a click. */
+/** Headings that sort: columns are {name, title, note}, without a name not to be sorted by; sort(name) is told. */
 export function sortHeadings(columns, state, sort) {
   return h("tr", {}, columns.map((column) => {
     const here = state.sort === column.name;
     const order = here ? (state.descending ? "descending" : "ascending") : null;
     return h("th", { scope: "col", class: column.class, "aria-sort": order },
-      column.name === null ? h("span", { class: "hidden" }, column.title)
+      !column.name ? h("span", { class: column.hidden && "hidden" }, column.title)
         : h("button", { type: "button", class: "sort", title: column.note, onclick: () => sort(column.name) },
           column.title, h("span", { "aria-hidden": "true" }, here ? (state.descending ? " ▼" : " ▲") : "")));
   }));

@@ -87,7 +87,7 @@ export function showPairs(place, name) {
     const heading = heads.contains(document.activeElement);
     focusNext = null;
     found = value.found;
-    heads.replaceChildren(sortHeadings([...COLUMNS, { name: null, title: "Prompt" }], state, sort));
+    heads.replaceChildren(sortHeadings([...COLUMNS, { title: "Prompt", class: "excerpt" }], state, sort));
     if (heading) heads.querySelector("[aria-sort] button")?.focus();
     body.replaceChildren(...value.rows.map((row) => {
       const line = h("tr", { tabindex: "-1", title: "Enter opens", onclick: () => open(line, row.index) },

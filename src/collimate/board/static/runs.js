@@ -4,7 +4,7 @@ import { count, h, head, listKeys, number, poll, runAddress, sortHeadings, statu
 
 const MOST = 6;
 const COLUMNS = [
-  { name: null, title: "Compare" },
+  { title: "Compare", hidden: true },
   { name: "name", title: "Run" },
   { name: "status", title: "Status" },
   { name: "method", title: "Method" },
@@ -29,7 +29,7 @@ export function showRuns(main) {
     h("div", { class: "controls" }, filter, compare, h("span", { class: "note keys" }, "/ filter · j k move · Enter open · x pick")),
     said,
     h("div", { class: "card" }, h("div", { class: "scroll", role: "region", tabindex: "-1", "aria-label": "Runs" },
-      h("table", { class: "list" }, h("caption", { class: "hidden" }, "Runs"), heads, body))));
+      h("table", { class: "list runs" }, h("caption", { class: "hidden" }, "Runs"), heads, body))));
 
   function sort(name) {
     state.descending = state.sort === name ? !state.descending : false;
