@@ -6,6 +6,7 @@ A report's tabs and blocks go out as the records they are: one object for each, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from collimate import report
 from collimate._checks import BadConfig, CollimateError
 from collimate.board import tokens
 from collimate.board.pairs import BOUNDED, answer, question, ranges
-from collimate.board.runs import brief, finite, record, run_folders
+from collimate.board.runs import brief, finite, record, run_folder, run_folders
 from collimate.report import DERIVED, MOST_RUNS, Pairs
 
 Json = dict[str, Any]
 EXCERPT = 40  # tokens of a prompt that are shown in the list
 MOST_TOKENS = 4096  # of each text that are shown of one pair
+
+# A record is the same object until its files change, and its curves take long to thin.
+_tabs = lru_cache(maxsize=8)(report.tabs)
+_compared = lru_cache(maxsize=4)(report.compare)
 
 
 class NotFound(CollimateError):
@@ -43,7 +48,7 @@ def run(root: Path, name: str) -> Json:
         **brief(folder),
         "seconds": finite(found.seconds),
         "next": report.what_next(found),
-        "tabs": report.tabs(found),
+        "tabs": _tabs(found),
         "pairs": (folder / "pairs" / "index.json").is_file(),
     }
 
@@ -53,8 +58,8 @@ def compare(root: Path, names: Sequence[str]) -> Json:
     names = list(dict.fromkeys(names))
     if not 1 <= len(names) <= MOST_RUNS:
         raise BadConfig(f"expected 1 to {MOST_RUNS} runs to compare, got {len(names)}")
-    found = [(name, record(find(root, name))) for name in names]
-    return {"runs": names, "blocks": report.compare(found).blocks}
+    found = tuple((name, record(find(root, name))) for name in names)
+    return {"runs": names, "blocks": _compared(found).blocks}
 
 
 def pairs(root: Path, name: str, given: Mapping[str, str]) -> Json:
@@ -138,7 +143,7 @@ def pair(root: Path, name: str, index: str) -> Json:
 
 def find(root: Path, name: str) -> Path:
     """The folder of a run, by its name in the list. Errors: NotFound."""
-    found = run_folders(root).get(name)
+    found = run_folder(root, name)
     if found is None:
         raise NotFound(f"there is no run {name!r}")
     return found

@@ -22,8 +22,7 @@ Stamp = tuple[int, int]
 def run_folders(root: Path) -> dict[str, Path]:
     """The run folders in `root` by name, in order: folders with a run.json that lie in it.
 
-    Links that lead out of `root` are left out, and so are names that no address can hold. An
-    address picks from these names; none is ever joined to a path.
+    Links that lead out of `root` are left out, and so are names that no address can hold.
 
     >>> import tempfile
     >>> root = Path(tempfile.mkdtemp())
@@ -32,17 +31,24 @@ def run_folders(root: Path) -> dict[str, Path]:
     >>> list(run_folders(root))
     ['one']
     """
-    with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries)
-    return {name: root / name for name in names if _is_run(root, name)}
+    return {name: root / name for name in sorted(os.listdir(root)) if _is_run(root, name)}
+
+
+def run_folder(root: Path, name: str) -> Path | None:
+    """The run folder of this name, which must be one of `root`'s entries: no name is a path."""
+    return root / name if name in os.listdir(root) and _is_run(root, name) else None
 
 
 def _is_run(root: Path, name: str) -> bool:
+    """Whether an entry of `root` is a run folder; what is not UTF-8 is not printable either."""
     path = root / name
-    if name.startswith(".") or not name.isprintable():  # what is not UTF-8 is not printable either
-        return False
     try:
-        return os.path.lexists(path / "run.json") and is_inside(path, root)
+        return (
+            not name.startswith(".")
+            and name.isprintable()
+            and os.path.lexists(path / "run.json")
+            and (not path.is_symlink() or is_inside(path, root))
+        )
     except (OSError, RuntimeError):  # a link to itself
         return False
 

@@ -115,7 +115,7 @@ function axes(scales, layout) {
   const bottom = scales.height - EDGE.bottom;
   const right = scales.width - EDGE.right;
   return s("g", { class: "axes", "aria-hidden": "true" },
-    ticks(scales.ys, scales.height / 55).map((value) => [
+    ticks(scales.ys, scales.height / 45).map((value) => [
       s("line", { class: "grid", x1: EDGE.left, x2: right, y1: scales.y(value), y2: scales.y(value) }),
       s("text", { x: EDGE.left - 6, y: scales.y(value) + 4, "text-anchor": "end" }, number(value, 3)),
     ]),

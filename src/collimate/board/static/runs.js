@@ -61,14 +61,14 @@ export function showRuns(main) {
     box.addEventListener("change", () => pick(run.name, box));
     const line = h("tr", {},
       h("td", {}, box),
-      h("th", { scope: "row" }, h("a", { href: runAddress(run.name) }, h("bdi", {}, run.name)), run.error && h("span", { class: "note error" }, short(run.error))),
+      h("th", { scope: "row" }, h("a", { href: runAddress(run.name) }, h("bdi", {}, run.name)), run.error && h("span", { class: "note error", title: run.error }, run.error)),
       h("td", {}, status(run.status)),
       h("td", {}, run.method),
       h("td", { class: "minor" }, steps(run)),
       h("td", {}, number(run.loss)),
       h("td", { class: "minor" }, accuracy(run, "reward_accuracy")),
       h("td", { class: "minor" }, accuracy(run, "likelihood_accuracy")),
-      h("td", { class: "minor" }, (run.created ?? "").replace("T", " ").replace(/:\d\dZ$/, "")));
+      h("td", { class: "minor", title: run.created }, (run.created ?? "").split("T")[0]));
     line.dataset.name = run.name;
     return line;
   }
@@ -123,5 +123,3 @@ function accuracy(run, name) {
   if (run[name] === null || run[name] === undefined) return "–";
   return `${run[name].toFixed(2)}${interval ? ` [${interval[0].toFixed(2)}, ${interval[1].toFixed(2)}]` : ""}`;
 }
-
-const short = (text) => (text.length > 200 ? `${text.slice(0, 200)}…` : text);
