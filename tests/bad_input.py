@@ -448,7 +448,7 @@ OTHERS = [
     bad("board of a run", lambda place: ["board", place.finished], "is a run itself",
         "collimate board"),
     bad("board on no port", lambda place: ["board", ".", "--port", 99999], "port", "65535"),
-    bad("board on a word", lambda place: ["board", ".", "--port", "web"], "--port", "web"),
+    bad("board on a word", lambda place: ["board", ".", "--port", "web"], "--port", "integer"),
     bad("board on another machine", lambda place: ["board", ".", "--host", "192.0.2.7"],
         "cannot listen on host 192.0.2.7", "address of this machine"),
     bad("board by a name", lambda place: ["board", ".", "--host", "board.example"],
