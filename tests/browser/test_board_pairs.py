@@ -129,3 +129,22 @@ def test_pairs_of_a_run_that_goes_on_are_followed(page: Page, own: tuple[Path, s
     table[4, COLUMNS.index("loss")] = 0.125
     table.flush()
     expect(cell).to_have_text("0.125", timeout=SOON)
+
+
+def test_damaged_pairs_are_told_and_leave_the_rest(page: Page, own: tuple[Path, str]) -> None:
+    folder, board = own
+    run = make_pairs(make_run(folder / "one", steps=3), made_up(10))
+    table = run / "pairs" / "table.npy"
+    table.write_bytes(table.read_bytes()[:-8])
+    page.goto(f"{board}/runs/one#pairs")
+    expect(page.get_by_role("alert")).to_contain_text("table.npy: ends too early", timeout=SOON)
+    page.get_by_role("tab", name="Summary").click()
+    expect(page.locator(".tiles")).to_be_visible()
+    page.wait_for_timeout(2500)  # the run itself has answered once more, and does not hide it
+    expect(page.get_by_role("alert")).to_contain_text("table.npy: ends too early")
+
+
+def test_an_address_beyond_the_last_pair_shows_the_first(page: Page, board: str) -> None:
+    page.goto(f"{board}/runs/second?offset=5000#pairs")
+    expect(rows(page)).to_have_count(50, timeout=SOON)
+    expect(page.locator("#pairs [role=status]")).to_contain_text("1 to 50 of 120 pairs")

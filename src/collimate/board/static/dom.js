@@ -40,11 +40,11 @@ export function poll(address, show) {
       try {
         const { value, tag } = await ask(address());
         if (mine !== round) return;
-        trouble("");
+        trouble("", once);
         if (tag !== seen && show(value) !== false) seen = tag;
       } catch (error) {
         if (mine !== round) return;
-        trouble(error.status ? error.message : "The board does not answer; asking again.");
+        trouble(error.status ? error.message : "The board does not answer; asking again.", once);
       }
     }
     timer = setTimeout(once, Math.max(2000, 5 * (performance.now() - began)));
@@ -54,10 +54,15 @@ export function poll(address, show) {
   return once;
 }
 
-/** Say what is wrong, at the foot of the page, or nothing. */
-export function trouble(text) {
+const troubles = new Map();
+
+/** Say what is wrong with something, at the foot of the page; nothing, where it has come right. */
+export function trouble(text, of = "page") {
+  if (text) troubles.set(of, text);
+  else troubles.delete(of);
   const place = document.getElementById("trouble");
-  if (place.textContent !== text) place.textContent = text;
+  const all = [...new Set(troubles.values())].join(" ");
+  if (place.textContent !== all) place.textContent = all;
 }
 
 /** The page's heading, its title, and the line below. */

@@ -87,6 +87,7 @@ export function showPairs(place, name) {
     const heading = heads.contains(document.activeElement);
     focusNext = null;
     found = value.found;
+    if (found && state.offset >= found) return changed(); // fewer than when the address was made
     heads.replaceChildren(sortHeadings([...COLUMNS, { title: "Prompt", class: "excerpt" }], state, sort));
     if (heading) heads.querySelector("[aria-sort] button")?.focus();
     body.replaceChildren(...value.rows.map((row) => {
@@ -117,6 +118,7 @@ export function showPairs(place, name) {
   async function open(line, index) {
     try {
       const { value } = await ask(`${base}/${index}`);
+      trouble("");
       line.focus();
       opened = true;
       showPair(value, () => {
@@ -145,5 +147,4 @@ export function showPairs(place, name) {
   });
 
   const again = poll(() => `${base}?${new URLSearchParams([...parameters(), ["limit", LIMIT]])}`, (value) => !opened && draw(value));
-  return again;
 }

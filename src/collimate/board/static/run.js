@@ -9,7 +9,7 @@ export function showRun(main, name) {
   const strip = h("div", { role: "tablist", "aria-label": "Parts of the run" });
   const progress = h("div", { class: "card progress", hidden: true });
   const panels = new Map();
-  let [shown, pairs] = [null, null];
+  let [shown, pairs] = [null, false];
   head(name);
   bar.hidden = false;
   bar.replaceChildren(strip);
@@ -42,7 +42,8 @@ export function showRun(main, name) {
     }
     if (chosen !== shown) panels.get(chosen)?.tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     shown = chosen;
-    if (chosen === "pairs" && !pairs) pairs = showPairs(panels.get("pairs").place, name);
+    if (chosen === "pairs" && !pairs) showPairs(panels.get("pairs").place, name);
+    pairs ||= chosen === "pairs";
   }
 
   strip.addEventListener("keydown", (event) => {
