@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -89,9 +90,15 @@ def bind(host: str, port: int) -> socket.socket:
             "127.0.0.1 is this machine alone, 0.0.0.0 everywhere"
         ) from error
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    # Named TCP, asyncio sends small answers at once; else each would wait 40 ms for the last one's receipt.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((str(address), port), family=family)
+        if os.name == "posix":  # elsewhere it would share the port with whoever has it
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((str(address), port))
+        listening.listen()
     except OSError as error:
+        listening.close()
         if error.errno == errno.EADDRINUSE:
             said = (
                 f"port {port} of {host} is taken; give another with --port, or 0 for any free one"
@@ -103,3 +110,4 @@ def bind(host: str, port: int) -> socket.socket:
                 f"cannot listen on host {host}: {error.strerror}; give an address of this machine"
             )
         raise BadConfig(said) from error
+    return listening
