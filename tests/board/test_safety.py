@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -199,6 +200,12 @@ def test_a_port_that_is_taken_is_said() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(BadConfig, match=rf"port {port} of 127.0.0.1 is taken.*--port, or 0"):
             bind("127.0.0.1", port)
+
+
+def test_small_answers_do_not_wait_for_the_last_ones_receipt() -> None:
+    """asyncio's condition for TCP_NODELAY."""
+    with bind("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
 
 
 def test_a_folder_that_is_a_run_or_none(runs: Path) -> None:

@@ -90,7 +90,7 @@ def bind(host: str, port: int) -> socket.socket:
             "127.0.0.1 is this machine alone, 0.0.0.0 everywhere"
         ) from error
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    # Named TCP, asyncio sends small answers at once; else each would wait 40 ms for the last one's receipt.
+    # asyncio sends small answers at once only where the socket says TCP; else they wait for 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere it would share the port with whoever has it
