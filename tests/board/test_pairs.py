@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,16 @@ def test_sorting_and_filtering_are_what_lists_give(
     unknown = [index for index in kept if math.isnan(values[index])]
     ordered = sorted(known, key=lambda index: -values[index] if descending else values[index])
     assert answer(pairs, question(asked)).tolist() == ordered + unknown
+
+
+@pytest.mark.parametrize("descending", ["0", "1"])
+def test_equal_values_stay_in_the_order_of_the_data(descending: str) -> None:
+    """Of many, because short lists are sorted otherwise."""
+    values = np.arange(3000.0)[:, None] % 3
+    pairs = Pairs(folder=Path("run"), columns=("loss",), table=values)
+    found = answer(pairs, question({"sort": "loss", "descending": descending}))
+    for part in found.reshape(3, 1000):
+        assert (np.diff(part) == 3).all()
 
 
 @given(lines=TABLES, sort=st.sampled_from(SORTS), limit=st.integers(1, 5))
@@ -255,6 +266,17 @@ def test_pieces_make_up_the_text(text: str, tmp_path: Path) -> None:
     assert len(found) == len(ids)
     assert "".join(found) == text
     assert "\N{REPLACEMENT CHARACTER}" not in "".join(found)
+
+
+def test_a_space_that_only_a_texts_first_token_loses_is_kept() -> None:
+    """As SentencePiece's decoders do: the first space of a text is no part of it."""
+    words = (" Why", " not", "?", " No", ".")
+
+    def decode(ids: Sequence[int]) -> str:
+        return "".join(words[i] for i in ids).removeprefix(" ")
+
+    assert tokens.pieces(decode, [3, 4, 3, 1], [0, 1, 2]) == [" No", ".", " No", " not"]
+    assert tokens.pieces(decode, [3, 4, 3]) == ["No", ".", " No"]
 
 
 def test_ids_that_are_no_text_still_have_pieces(tmp_path: Path) -> None:

@@ -162,6 +162,12 @@ def test_no_address_is_a_path(path: str, address: str) -> None:
     assert b"root:" not in body
 
 
+@pytest.mark.parametrize("name", ["../runs/plain", "plain/../second", "./plain", "{root}/plain"])
+def test_no_parameter_is_a_path(name: str, runs: Path, board: Board) -> None:
+    answer = board(runs).get("/api/compare", params={"run": name.format(root=runs)})
+    assert answer.status_code == 404
+
+
 def test_links_out_of_the_folder_are_no_runs(tmp_path: Path, board: Board) -> None:
     elsewhere = make_run(tmp_path / "elsewhere" / "run", steps=3)
     root = tmp_path / "runs"
