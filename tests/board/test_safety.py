@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -232,6 +235,16 @@ def test_elsewhere_a_token_is_made_and_shown(runs: Path) -> None:
             assert answer.status == status
             assert "server" not in answer.headers
         connection.close()
+
+
+def test_ctrl_c_is_how_it_ends(runs: Path) -> None:
+    command = [sys.executable, "-m", "collimate", "board", str(runs), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert " is at http://127.0.0.1:" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
 
 
 # The page
