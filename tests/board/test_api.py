@@ -44,7 +44,7 @@ def test_a_corrupt_run_is_listed_with_its_error(name: str, runs: Path, board: Bo
     client = board(runs)
     found = {run["name"]: run for run in client.get("/api/runs").json()["runs"]}
     assert found[name]["status"] == "unreadable"
-    assert "run.json" in found[name]["error"]
+    assert found[name]["error"].startswith("run.json: ")
     for address in (f"/api/runs/{name}", f"/api/compare?run=plain&run={name}"):
         answer = client.get(address)
         assert answer.status_code == 422

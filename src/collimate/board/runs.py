@@ -95,7 +95,8 @@ def _brief(folder: Path, run_stamp: Stamp, metrics_stamp: Stamp) -> dict[str, An
     try:
         run = load(folder, metrics=False)
     except (CollimateError, OSError) as error:
-        return {"name": name, "status": "unreadable", "error": str(error)}
+        said = str(error).replace(f"{folder}{os.sep}", "")  # where the list is, is known
+        return {"name": name, "status": "unreadable", "error": said}
     except Exception as error:  # noqa: BLE001 - one run's damage must not hide the others
         return {"name": name, "status": "unreadable", "error": f"run.json: {error!r}"}
     last = (
