@@ -166,7 +166,7 @@ def test_runs_are_picked_and_compared(watched: Watched, board: str) -> None:
     expect(page.locator("thead").first).to_contain_text("plain")
     expect(page.locator("svg .trace").first).to_be_attached()
     loss = page.locator("figure", has=page.get_by_role("heading", name="Loss", exact=True))
-    assert loss.locator(".legend li").all_text_contents() == ["plain", "second", "going"]
+    assert loss.locator(".names li").all_text_contents() == ["plain", "second", "going"]
     strokes = [x.evaluate("x => getComputedStyle(x).stroke") for x in loss.locator(".line").all()]
     assert len(set(strokes)) == 3
     expect(page.get_by_text("Where they ended")).to_be_visible()

@@ -27,7 +27,7 @@ def test_no_text_of_a_run_acts(watched: Watched, board: str) -> None:
     page.get_by_label("Compare plain").check()
     page.get_by_role("link", name="Compare 2").click()
     expect(page.locator("thead").first).to_contain_text(NASTY)
-    expect(page.locator(".legend").first).to_contain_text("<img src=x onerror=")
+    expect(page.locator(".names").first).to_contain_text("<img src=x onerror=")
     page.goto(f"{board}/runs/{quote(NASTY, safe='')}")
     expect(page.locator("h1")).to_have_text(NASTY)
     expect(page.locator("#summary")).to_contain_text("<img src=x onerror=")

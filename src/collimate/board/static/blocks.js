@@ -39,7 +39,7 @@ const KINDS = {
       block.caption.length > 0 && h("figcaption", { class: "note" }, block.caption.join(" "))),
 
   legend: (block) =>
-    h("div", { class: "card" }, h("ul", { class: "legend" }, block.keys.map((key) => h("li", {}, swatch(key.colour, key.dash), key.name))), note(block.note)),
+    h("div", { class: "card" }, h("ul", { class: "names" }, block.keys.map((key) => h("li", {}, swatch(key.colour, key.dash), key.name))), note(block.note)),
 
   writings: (block) =>
     h("div", { class: "writings" }, note(block.note), block.items.map((item, index) =>
@@ -56,7 +56,8 @@ export const text = (label, said) => h("pre", { dir: "auto", tabindex: "0", "ari
 
 /** A line of a legend: its colour (a CSS variable, or the name of one) and its dash. */
 export function swatch(colour, dash = "solid") {
-  const element = h("span", { class: `swatch ${dash}`, "aria-hidden": "true" });
+  const element = h("span", { class: "swatch", "aria-hidden": "true" });
+  element.style.borderTopStyle = { solid: "solid", dash: "dashed" }[dash] ?? "dotted";
   element.style.borderTopColor = colour.startsWith("var(") ? colour : `var(--${colour})`;
   return element;
 }

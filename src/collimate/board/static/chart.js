@@ -54,7 +54,7 @@ export function chart(block) {
     event.preventDefault();
     read(Math.min(Math.max(to, low), high));
   });
-  const frame = h("div", { class: "plot" }, keys && h("ul", { class: "legend" }, keys), svg, readout);
+  const frame = h("div", { class: "plot" }, keys && h("ul", { class: "names" }, keys), svg, readout);
   new ResizeObserver(([entry]) => entry.contentRect.width && draw(Math.round(entry.contentRect.width))).observe(frame);
   return frame;
 }
