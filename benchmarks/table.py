@@ -69,6 +69,7 @@ def long(found: Results) -> str:
         head_table(several(found, "head")),
         growth_table(found.get("growth")),
         start_table(found.get("start_up")),
+        board_table(found.get("board")),
         size_table(found.get("install_size")),
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -229,6 +230,30 @@ def start_table(one: Result | None) -> str:
         "### Start-up",
         markdown(("command", "seconds"), rows),
         measured([one], "cold starts"),
+        commands([one]),
+    )
+
+
+def board_table(one: Result | None) -> str:
+    """Seconds of the board's answers."""
+    if one is None:
+        return ""
+    rows = [
+        (
+            name,
+            f"{figures['first']:.3f}",
+            f"{figures['again']['median']:.3f} ({figures['again']['range'][0]:.3f} to "
+            f"{figures['again']['range'][1]:.3f})",
+            f"{figures['bytes'] / 1000:.0f}",
+        )
+        for name, figures in one["questions"].items()
+    ]
+    return section(
+        "### The board",
+        markdown(("asked", "first, s", "again, s", "answer, KB"), rows),
+        f"{one['runs']} runs of 2000 logged steps each, the first with {one['pairs']} pairs "
+        f"({one['tokens']} tokens); start {one['start']:.2f} s, peak memory {one['peak_mib']} MiB. "
+        f"{measured([one], 'answers over HTTP on one connection')}",
         commands([one]),
     )
 

@@ -83,6 +83,11 @@ def test_every_benchmark_has_its_table_and_a_missing_one_is_left_out() -> None:
             "processes": {"seconds": {"1": seconds, "2": seconds}, "examples": 36},
         },
         "start_up": where | {"seconds": {"collimate --help": seconds}},
+        "board": where
+        | {
+            **{"runs": 200, "pairs": 50_000, "tokens": 9, "start": 1.25, "peak_mib": 99},
+            "questions": {"list of runs": {"first": 0.5, "again": seconds, "bytes": 4200}},
+        },
         "install_size": {"installed": {"collimate": sizes}, "command": "the command"},
     }
     shown, front = table.long(made), table.short(made)
@@ -90,6 +95,7 @@ def test_every_benchmark_has_its_table_and_a_missing_one_is_left_out() -> None:
     assert "| 32000 | **2.0×** (1.0 to 3.0) | 2.00 (1.00 to 3.00) |" in shown
     assert "| tokens, 1 to 2 | 0.100 s + 0.2 s · x | 3.4 % |" in shown
     assert "| `collimate` | 3 | 700 | 9 |" in shown
+    assert "| list of runs | 0.500 | 1.000 (0.500 to 1.500) | 4 |" in shown
     assert "answers in 1.00 s" in front
     assert "`collimate` 3 MB in 9 packages" in front
     assert table.times(ratio, "ratio_warm") == table.NONE

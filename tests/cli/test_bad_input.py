@@ -192,6 +192,8 @@ def test_a_missing_extra_is_named_with_its_command(
     assert_words(done.err, ('pip install "collimate[train]"',))
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert_words(collimate("report", "run").err, ('pip install "collimate[report]"',))
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert_words(collimate("board", ".").err, ('pip install "collimate[board]"',))
 
 
 def test_debug_adds_the_traceback_before_or_after_the_command(

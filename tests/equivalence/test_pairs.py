@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 import collimate
-from collimate import methods
+from collimate import methods, report
 from collimate.diagnostics import ches_score, ches_score_length_normalised
 from tests.equivalence.runs import policy, sums, text_pairs, train, word_tokenizer
 
@@ -108,6 +108,14 @@ def test_figures_follow_the_policy_and_the_start_stays(tmp_path: Path) -> None:
     assert run.metrics[-1]["loss"] == pytest.approx(found["loss"].mean(), rel=1e-6)
     assert ratios.sum() == pytest.approx(
         (found["log_ratio_chosen"] + found["log_ratio_rejected"]).sum(), abs=1e-4
+    )
+    read = report.load_pairs(run.folder)
+    assert read is not None
+    assert all(np.array_equal(read.column(name), column) for name, column in found.items())
+    assert read.column("displacement") == pytest.approx(moved)
+    assert np.array_equal(
+        np.concatenate(read.log_ratios(0)),
+        ratios[: int(found["chosen_tokens"][0] + found["rejected_tokens"][0])],
     )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(run.folder / "tokenizer")
     assert tokenizer.get_vocab() == word_tokenizer().get_vocab()

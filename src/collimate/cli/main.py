@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "What is in a data file, and what training on it would take."),
     "cache": ("cache", "Cached reference log-probs: ls, gc, verify."),
     "report": ("report", "A run's report.html again, or one page about several runs."),
+    "board": ("board", "A folder of runs as a local web page, live."),
     "methods": ("methods", "List the methods and what they are made of."),
     "explain": ("explain", "Write out a method's loss with its numbers."),
     "cite": ("cite", "Print the BibTeX entries of a method."),

@@ -8,6 +8,7 @@ Nothing here imports torch. Reading needs only the core; `render` and `write` ne
 ['write', 'write_card', 'write_comparison', 'write_figures', 'write_metrics', 'write_sweep']
 """
 
+from collimate.report._comparison.page import comparison_tabs as comparison_tabs
 from collimate.report._comparison.page import render_comparison as render_comparison
 from collimate.report._comparison.page import write_comparison as write_comparison
 from collimate.report._displaced import DISPLACED_LINES as DISPLACED_LINES
@@ -22,28 +23,41 @@ from collimate.report._exports.metrics import metrics_table as metrics_table
 from collimate.report._exports.metrics import write_metrics as write_metrics
 from collimate.report._flat import FLAT_LINES as FLAT_LINES
 from collimate.report._flat import flat_loss as flat_loss
+from collimate.report._next import what_next as what_next
+from collimate.report._pairs import DERIVED as DERIVED
+from collimate.report._pairs import Pairs as Pairs
+from collimate.report._pairs import load_pairs as load_pairs
+from collimate.report._pairs import suspects as suspects
 from collimate.report._read import load as load
 from collimate.report._record import RunRecord as RunRecord
 from collimate.report._sweep import write_sweep as write_sweep
 from collimate.report._verdict import summary_lines as summary_lines
 from collimate.report._write import render as render
+from collimate.report._write import tabs as tabs
 from collimate.report._write import write as write
 
 __all__ = [
+    "DERIVED",
     "DISPLACED_LINES",
     "FLAT_LINES",
+    "Pairs",
     "RunRecord",
     "began",
+    "comparison_tabs",
     "displaced",
     "displaced_sentence",
     "flat_loss",
     "load",
+    "load_pairs",
     "metrics_table",
     "model_card",
     "render",
     "render_comparison",
     "summary_lines",
     "suspect_pairs",
+    "suspects",
+    "tabs",
+    "what_next",
     "write",
     "write_card",
     "write_comparison",

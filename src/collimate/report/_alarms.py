@@ -10,14 +10,17 @@ from collimate.report._record import RunRecord, Training
 
 
 def alarms(record: RunRecord) -> tuple[str, ...]:
-    """Sentences on each thing that puts a run's numbers in doubt, ASCII; usually none.
+    """Sentences on each thing that puts a run's numbers in doubt; usually none.
 
     >>> from pathlib import Path
     >>> alarms(RunRecord(folder=Path("one"), name="one"))
     ()
     """
-    told = (f"Step {alarm.step}: {alarm.sentence}" for alarm in record.alarms)
-    return (*_skipped(record.training), *_flat(record.training), *told)
+    return (
+        *(f"Step {alarm.step}: {alarm.sentence}" for alarm in record.alarms),
+        *_skipped(record.training),
+        *_flat(record.training),
+    )
 
 
 def _skipped(steps: Training) -> tuple[str, ...]:

@@ -94,7 +94,10 @@ class Fields:
         for item in self._list(name):
             if isinstance(item, bool) or not isinstance(item, int | float):
                 self.fail(name, "a list of numbers", value)
-        return tuple(float(item) for item in value)
+        try:
+            return tuple(float(item) for item in value)
+        except OverflowError:
+            self.fail(name, "numbers that fit a float", "an integer of more than 308 digits")
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts, empty where absent."""

@@ -19,8 +19,11 @@ READERS: Mapping[
 ] = {1: read_run}
 
 
-def load(run_folder: str | Path) -> RunRecord:
+def load(run_folder: str | Path, *, metrics: bool = True) -> RunRecord:
     """Read a run folder, also one that is still being written.
+
+    metrics: false leaves out metrics.jsonl, which may be long: no training lines, no evaluations
+    but those of run.json.
 
     An incomplete last line of metrics.jsonl is left out and counted in `partial_lines`; parts of
     run.json that are absent or null become None, which the page shows as "not there yet".
@@ -35,7 +38,7 @@ def load(run_folder: str | Path) -> RunRecord:
     >>> load(folder).status
     'running'
     """
-    fields, lines, partial = read_files(run_folder)
+    fields, lines, partial = read_files(run_folder, metrics=metrics)
     training, evaluations = _split(lines, where=Path(run_folder) / "metrics.jsonl")
     version = fields.integer("schema_version")
     assert version is not None  # read_files has seen it
@@ -45,10 +48,11 @@ def load(run_folder: str | Path) -> RunRecord:
 Lines = list[tuple[int, Mapping[str, Any]]]
 
 
-def read_files(run_folder: str | Path) -> tuple[Fields, Lines, int]:
+def read_files(run_folder: str | Path, *, metrics: bool = True) -> tuple[Fields, Lines, int]:
     """The fields of run.json, and of metrics.jsonl (line number, object) of each whole line.
 
-    Last, how many incomplete last lines were left out. Errors: BadRun, as in `load`.
+    metrics: whether to read metrics.jsonl at all. Last, how many incomplete last lines were left out.
+    Errors: BadRun, as in `load`.
 
     >>> read_files("nowhere")
     Traceback (most recent call last):
@@ -78,7 +82,7 @@ def read_files(run_folder: str | Path) -> tuple[Fields, Lines, int]:
             f"got {shown(fields.values.get('schema_version'))}; "
             "a newer collimate may have written it: pip install -U collimate"
         )
-    lines, partial = _metric_lines(folder / "metrics.jsonl", fields)
+    lines, partial = _metric_lines(folder / "metrics.jsonl", fields) if metrics else ([], 0)
     return fields, lines, partial
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
@@ -75,12 +76,18 @@ def read_run(
 
 def reader(record: type[T]) -> Callable[[Fields], T]:
     """A reader of `record`: each field under its own name, as its annotation says."""
-    kinds = get_type_hints(record)
+    kinds = _hints(record)
 
     def read(fields: Fields) -> T:
         return record(**{name: BY_ANNOTATION[kind](fields, name) for name, kind in kinds.items()})
 
     return read
+
+
+@cache
+def _hints(record: type[object]) -> Mapping[str, object]:
+    """Kept, because evaluating annotations takes longer than reading a run."""
+    return get_type_hints(record)
 
 
 def _required(fields: Fields, name: str) -> float:
