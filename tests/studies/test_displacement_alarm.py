@@ -14,6 +14,7 @@ import json
 import random
 import re
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -22,13 +23,40 @@ import collimate
 from collimate import methods
 from collimate.engine.tiny import word_tokenizer
 from collimate.optim import default_learning_rate
+from collimate.report import displaced
 
 WIDTH, STATEMENTS, STEPS = 32, 120, 50
 WORDS = ("Yes", "Maybe", "No", "Never")
 SEEDS = range(20)
 SETTLED = 10  # seeds on which the thresholds were set
 
-pytestmark = pytest.mark.slow
+START = torch.tensor([0.45, 0.45, 0.1], dtype=torch.float64).log()  # No, Never, Yes
+
+
+def rang(logits_of, weights, steps=100):
+    """The step at which the alarm rings while DPO prefers No to Never, None if it does not."""
+    reference = logits_of(weights).log_softmax(-1)
+    lines = []
+    for step in range(steps):
+        weights = weights.detach().requires_grad_()
+        log_p = logits_of(weights).log_softmax(-1)
+        ratio = log_p - reference
+        lines.append([ratio[0].item(), ratio[1].item(), reference[0].item()])
+        if displaced(*np.array(lines).T):
+            return step
+        loss = -torch.nn.functional.logsigmoid(0.1 * (ratio[0] - ratio[1]))
+        weights = weights - 5 * torch.autograd.grad(loss, weights)[0]
+    return None
+
+
+def test_it_rings_in_the_world_where_yes_opposes_never_and_not_where_answers_are_free():
+    """razin:25: one hidden state under a frozen unembedding, or a logit for each answer."""
+    unembedding = torch.tensor([[1.0, 0.1], [1.0, 1.2], [-1.0, -4.0]], dtype=torch.float64)
+    gaps = unembedding[:2] - unembedding[2]
+    hidden = torch.linalg.solve(gaps, START[:2] - START[2])
+    torch.testing.assert_close((unembedding @ hidden).log_softmax(-1), START)
+    assert rang(lambda h: unembedding @ h, hidden) < 50
+    assert rang(lambda logits: logits, START) is None
 
 
 @pytest.fixture
@@ -125,6 +153,7 @@ def aligned(folder, model, tokenizer, pairs, seed, rate):
     return before, after, alarms[0]["step"] if alarms else None
 
 
+@pytest.mark.slow
 def test_it_rings_in_time_and_only_where_answers_are_lost(statements, tmp_path):
     """Measured: 10 of 10 rang and then 9 of 10, between steps 13 and 42; no healthy one did."""
     rung, false, agreement = [], [], []

@@ -18,7 +18,7 @@ WITHOUT_EFFECT = frozenset(
         *("seed", "device", "threads", "log_every", "evaluate_every", "checkpoint_every", "keep"),
         *("resume", "cache", "cache_gb", "trackers", "samples", "max_skipped_steps", "parallel"),
         *("tokens_per_micro_batch", "memory_budget", "activation_checkpointing", "progress"),
-        *("report", "trust_remote_code"),
+        *("report", "trust_remote_code", "recorded_pairs"),
     }
 )
 """Settings that change no number of a run beyond rounding; and the seed, which is not a setting."""
