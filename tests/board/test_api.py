@@ -210,6 +210,7 @@ def test_what_has_not_changed_is_not_sent_again(tmp_path: Path, board: Board) ->
     assert (fresh.status_code, fresh.json()["step"], fresh.json()["loss"]) == (200, 6, 0.1)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_written_at_every_byte(tmp_path: Path, board: Board) -> None:
     run = make_run(tmp_path / "one", steps=4, status="running", evaluation=None)
     whole = (run / "metrics.jsonl").read_bytes()

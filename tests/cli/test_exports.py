@@ -54,6 +54,7 @@ def test_metrics_have_a_row_for_every_line(
     assert len(losses) == 3
 
 
+@pytest.mark.slow
 def test_figures_are_named_after_what_they_show(
     collimate: Collimate, two: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_it_prints_a_table_and_leaves_a_sweep(
     assert json.loads(again.out) == record(tmp_path / "s") == found
 
 
+@pytest.mark.slow
 def test_failed_settings_are_told_and_the_others_kept(
     tiny: Path, collimate: Collimate, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_failed_settings_are_told_and_the_others_kept(
     assert record(tmp_path / "s")["config"]["settings"]["max_steps"] == 2  # flags win
 
 
+@pytest.mark.slow
 def test_samples_of_the_policy_give_a_kl(tiny: Path, collimate: Collimate, tmp_path: Path) -> None:
     flags = ("--beta", 1, "--seeds", 0, "--kl-samples", 2, "--objectives", "kl,entropy,cost")
     done = collimate(*arguments(tiny, "s", *flags))

@@ -25,6 +25,7 @@ from collimate.tradeoffs import front
 from tests.equivalence.runs import (
     policy,
     record_of,
+    saved,
     sums,
     text_pairs,
     train,
@@ -55,8 +56,8 @@ def sweep(out: Path, **given: Any) -> collimate.Sweep:
         "report": False,
     }
     settings.update(given)
-    data = settings.pop("data", text_pairs())
-    return collimate.frontier(policy(), data, out=out, **settings)
+    model, data = settings.pop("model", None), settings.pop("data", text_pairs())
+    return collimate.frontier(model or policy(), data, out=out, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,7 @@ def test_the_front_is_that_of_the_records(done: collimate.Sweep) -> None:
     assert done.front.volume == expected.volume
 
 
+@pytest.mark.slow
 def test_a_model_object_is_left_as_it_was(tmp_path: Path) -> None:
     given = policy()
     before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
@@ -218,7 +220,7 @@ def test_a_sweep_that_was_cut_goes_on_to_the_same_and_repeats_no_finished_run(
     ("changes", "words"),
     [
         ({"max_steps": 4}, "max_steps differ"),
-        ({"evaluation": HELD_OUT[:6], "seeds": [0, 1, 2]}, "has other evaluation data"),
+        ({"evaluation": HELD_OUT[:6], "seeds": [0, 1, 2]}, "has another evaluation data"),
         ({"resume": False}, "already holds a sweep"),
     ],
     ids=["settings", "data", "no resume"],
@@ -229,6 +231,29 @@ def test_another_sweep_does_not_go_on(
     copy = Path(shutil.copytree(done.folder, tmp_path / "one"))
     with pytest.raises(BadRun, match=words):
         sweep(copy, **{"resume": True, **changes})
+
+
+@pytest.mark.slow
+def test_a_method_or_settings_that_changed_behind_its_name_are_noticed(tmp_path: Path) -> None:
+    """Also of a sweep that was killed before its record was written."""
+    few: dict[str, Any] = {"beta": [0.1], "seeds": [0]}
+    sweep(tmp_path / "one", methods={"m": methods.dpo}, **few)
+    few["resume"] = True
+    with pytest.raises(BadRun, match="was trained otherwise \\(method\\)"):
+        sweep(tmp_path / "one", methods={"m": methods.ipo}, **few)
+    (tmp_path / "one" / "frontier.json").unlink()
+    with pytest.raises(BadRun, match="was trained otherwise \\(learning_rate\\)"):
+        sweep(tmp_path / "one", methods={"m": methods.dpo}, learning_rate=0.5, **few)
+    sweep(tmp_path / "one", methods={"m": methods.dpo}, **few)
+
+
+@pytest.mark.slow
+def test_another_model_in_the_same_folder_is_noticed(tmp_path: Path) -> None:
+    model = saved(tmp_path / "model")
+    sweep(tmp_path / "one", model=model, beta=[0.1], seeds=[0])
+    saved(tmp_path / "model", seed=1)
+    with pytest.raises(BadRun, match="has another model than"):
+        sweep(tmp_path / "one", model=model, beta=[0.1, 0.2], seeds=[0], resume=True)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 1}'])
@@ -285,6 +310,7 @@ def test_a_setting_that_fails_does_not_lose_the_others(
     assert "study" not in said
 
 
+@pytest.mark.slow
 def test_what_a_method_cannot_be_measured_by_is_said(tmp_path: Path) -> None:
     """Without a reference there is no log-ratio: made up it would be nothing."""
     found = sweep(tmp_path / "s", methods=["dpo", "simpo"], beta=1.0, seeds=0,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from collimate._checks import TrainingFailed
 from collimate._types import Example
 from collimate.engine.generate import drawn_answers
 from collimate.engine.runtime import Runtime
@@ -71,6 +72,13 @@ def test_answers_are_drawn_from_the_model_itself(name: str) -> None:
     assert seen.sum() == count
 
 
+def test_a_model_that_diverged_is_told() -> None:
+    model = small(0)
+    torch.nn.init.constant_(model.get_output_embeddings().weight, float("nan"))
+    with pytest.raises(TrainingFailed, match="has diverged"):
+        drawn_answers(model, word_tokenizer(), PROMPTS[0], count=2, seed=0, max_tokens=LONGEST)
+
+
 def test_one_seed_draws_one_set_of_answers() -> None:
     def ids(seed: int) -> list[list[int]]:
         drawn = drawn_answers(
@@ -81,6 +89,7 @@ def test_one_seed_draws_one_set_of_answers() -> None:
     assert ids(0) == ids(0) != ids(1)
 
 
+@pytest.mark.slow
 def test_kl_and_entropy_are_the_sums_over_all_answers_within_their_errors() -> None:
     policy, reference = small(0), small(1)
     laws = [[log_law(model, p.prompt) for p in PROMPTS] for model in (policy, reference)]

@@ -54,6 +54,7 @@ def test_with_every_label_known_the_sweep_of_dpo_is_the_frontier(random_world):
     assert pareto_set(points, WAYS).all()
 
 
+@pytest.mark.slow
 def test_with_finitely_many_labels_every_point_lies_below_it(random_world):
     world = random_world(contexts=2, responses=6)
     methods = [make(beta) for make in (dpo, ipo) for beta in BETAS]
@@ -69,6 +70,7 @@ def test_with_finitely_many_labels_every_point_lies_below_it(random_world):
     assert found.volume <= hypervolume(above, reference, WAYS) + TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [100, 10_000])
 def test_more_labels_bring_the_sweep_nearer_to_it(pairs, random_world):
     world = random_world(contexts=2, responses=6)

@@ -265,6 +265,7 @@ def test_alarms_of_every_run_come_first(tmp_path: Path) -> None:
 # The page
 
 
+@pytest.mark.slow
 def test_three_long_runs_are_one_file_below_five_megabytes(tmp_path: Path) -> None:
     text = {"prompt": "p" * 500, "before": "b" * 3000, "after": "a" * 3000, "chosen": None}
     samples = [{**text, "prompt": f"{n}{text['prompt']}"} for n in range(10)]

@@ -19,6 +19,7 @@ from tests.report.example_run import frontier, make_attacked_run, make_run
 SVG = "{http://www.w3.org/2000/svg}"
 
 
+@pytest.mark.slow
 def test_every_chart_of_a_run_is_a_file(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", steps=60, frontier=frontier())
     paths = report.write_figures([run], tmp_path / "figures")
@@ -33,6 +34,7 @@ def test_every_chart_of_a_run_is_a_file(tmp_path: Path) -> None:
         assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_several_runs_have_the_figures_of_their_comparison(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
     names = {path.stem for path in report.write_figures(runs, tmp_path / "figures", format="png")}
@@ -56,6 +58,7 @@ def test_a_figure_has_the_curves_of_its_chart(tmp_path: Path) -> None:
         assert drawn.get_xlabel() == chart.figure["layout"]["xaxis"]["title"]["text"]
 
 
+@pytest.mark.slow
 def test_names_are_drawn_as_text(tmp_path: Path) -> None:
     """A dollar would begin mathematics, and a tag end up in the file."""
     runs = [make_attacked_run(tmp_path / name) for name in ("a", "b")]

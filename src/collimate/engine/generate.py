@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from collimate._checks import TrainingFailed
 from collimate._types import Answer, Example
 from collimate.engine.load import end_ids
 from collimate.engine.model import causal_model, context_of
@@ -78,6 +79,13 @@ def drawn_answers(
     try:
         with torch.inference_mode(), seeded(seed):
             out = causal.generate(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except RuntimeError as error:
+        if "probability tensor contains" not in str(error):
+            raise
+        raise TrainingFailed(
+            "no answer can be drawn from a model whose probabilities are not finite numbers: it has "
+            "diverged; train it again with a smaller learning rate"
+        ) from error
     finally:
         causal.generation_config = own
     drawn = out[:, ids.shape[1] :].cpu()

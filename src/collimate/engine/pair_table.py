@@ -88,8 +88,8 @@ class PairTable:
         except (EOFError, OSError, ValueError) as error:
             reason = str(error)
         raise BadRun(
-            f"{self.folder} cannot be gone on with ({reason}): restore it, or remove the folder, and "
-            "what later steps see begins a new one"
+            f"{self.folder} cannot be gone on with ({reason}): restore it, resume with the "
+            "recorded_pairs that the run began with, or remove the folder, and later steps fill a new one"
         )
 
     def update(

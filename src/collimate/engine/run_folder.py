@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,8 @@ class RunFolder:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for left in (self.pairs_path, self.tokenizer_path):  # by a run killed before its record
+                shutil.rmtree(left, ignore_errors=True)
             probe = self.path / ".writable"
             write_atomically(probe, b"")
             probe.unlink()
@@ -189,8 +192,8 @@ class RunFolder:
         if not self.writes:
             return
         with writing(path):
-            path.unlink(missing_ok=True)
-            write_json_lines(path, rows)
+            if not write_json_lines(path, rows):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -205,8 +208,9 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object per line; no file if there is no row."""
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
+    """One JSON object per line; no file if there is no row. Returns whether there was one."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
     if text:
         write_atomically(path, text.encode())
+    return bool(text)

@@ -125,7 +125,7 @@ def _suspect_rows(pairs: PairTable) -> list[Mapping[str, Any]]:
             "row": int(row[i]),
             "ches_length_normalised": float(ches[i]),
             "chosen_change": float(now[i] - start[i]),
-            "reason": "its answers are among the most alike to the model, and chosen ones were lost",
+            "reason": "its answers are among the most alike to the model, and the chosen one was lost",
         }
         for i in suspect_pairs(now - start, ches)
     ]

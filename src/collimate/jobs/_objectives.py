@@ -120,7 +120,7 @@ GOALS: Mapping[str, Goal] = {
             name="cost",
             direction="min",
             unit="seconds",
-            meaning="wall time of the training steps, reference and evaluations left out",
+            meaning="wall time of training, with evaluations and checkpoints, without the reference",
             value=lambda record: record["phases"].get("train"),
         ),
         Goal(
@@ -172,7 +172,9 @@ def _goal(text: str, own: bool) -> Goal:
         raise BadConfig(f"an objective is NAME, NAME:max or NAME:min, got '{text}'")
     way = cast("Direction", direction)
     if name in GOALS:
-        return replace(GOALS[name], direction=way) if colon else GOALS[name]
+        known = GOALS[name]
+        turned = colon and way != known.direction  # the worst value is then another one
+        return replace(known, direction=way, worst=None) if turned else known
     if not own or not name.isidentifier():
         raise BadConfig(
             f"unknown objective '{name}'; known: {', '.join(GOALS)}{nearest(name, GOALS)}"

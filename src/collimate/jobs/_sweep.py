@@ -23,16 +23,20 @@ from collimate._checks import (
     TrainingFailed,
 )
 from collimate._files import write_atomically
+from collimate.compose import Objective
 from collimate.engine.load import name_of
 from collimate.engine.run_folder import RunFolder
+from collimate.engine.runtime import explaining_memory
 from collimate.jobs._comparison import Tried, compared
 from collimate.jobs._console import Bar, Console
 from collimate.jobs._measured import Measuring
 from collimate.jobs._sweep_plan import SweepPlan
 from collimate.jobs._swept import Setting
+from collimate.jobs.record import describe_objective
 from collimate.jobs.run import Run
 from collimate.jobs.settings import TrainSettings
-from collimate.jobs.train import train
+from collimate.jobs.train import method_of, train
+from collimate.report import SETTINGS_WITHOUT_EFFECT
 from collimate.tradeoffs import Front
 
 SCHEMA_VERSION = 1
@@ -40,7 +44,7 @@ RECORD = "frontier.json"
 
 _OF_A_SETTING = (BadComposition, BadConfig, BadData, OutOfMemory, TrainingFailed)
 """Errors that may be one setting's alone: they are recorded, and the others go on."""
-_OF_NO_NUMBER = ("seed", "resume", "progress", "report", "trackers", "cache", "cache_gb", "keep")
+_OF_NO_NUMBER = SETTINGS_WITHOUT_EFFECT
 """Settings of runs that may be others when a sweep goes on."""
 
 
@@ -67,6 +71,9 @@ class Sweeping:
     bar: Bar = field(default_factory=lambda: Bar(None, None))
     tried: dict[str, Tried] = field(default_factory=dict)
     errors: list[CollimateError] = field(default_factory=list)
+    alike: dict[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # fact -> hash, the run's folder
     created: str = ""
     measuring: Measuring = field(init=False)
 
@@ -111,11 +118,14 @@ class Sweeping:
         folder = RunFolder(self.folder / name)
         begun = folder.read_record() if folder.record_path.exists() else None
         run: Run | None = None
-        if begun is None or begun["status"] != "finished":
+        if begun is not None and begun["status"] == "finished":
+            self._require_own(begun, setting, name)
+        else:
             run = self._train(setting, seed, folder.path, resume=begun is not None)
         record = folder.read_record()
-        self._require_alike(record, name)
-        measured = {**record, "measured": self.measuring.of(folder.path, record, run)}
+        self._require_alike(record, setting, name)
+        with explaining_memory():
+            measured = {**record, "measured": self.measuring.of(folder.path, record, run)}
         values = {goal.name: goal.of(measured) for goal in self.plan.goals}
         reference = record["reference"]
         told = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
@@ -147,15 +157,31 @@ class Sweeping:
             raise Stopped
         return run
 
-    def _require_alike(self, record: Mapping[str, Any], name: str) -> None:
-        """Errors: BadRun where a run has read other data than the first one."""
-        first = next((one.runs[0]["folder"] for one in self.tried.values() if one.runs), name)
-        other = RunFolder(self.folder / first).read_record()["data"]
-        for part, facts in record["data"].items():
-            if (facts and facts["hash"]) != (other[part] and other[part]["hash"]):
+    def _require_own(self, record: Mapping[str, Any], setting: Setting, name: str) -> None:
+        """Errors: BadRun where a finished run is not the one that would be trained now."""
+        wanted = {k: v for k, v in self.options.to_json().items() if k not in _OF_NO_NUMBER}
+        method = self.plan.makers[setting.method](setting.beta)
+        now = _plain({**wanted, "method": describe_objective(Objective.of(method_of(method)))})
+        was = {**record["config"], "method": record["method"]}
+        changed = [key for key, value in now.items() if was.get(key) != value]
+        if changed:
+            raise BadRun(
+                f"{self.folder / name} was trained otherwise ({', '.join(changed)}): resume with what "
+                "it began with, or start a new sweep"
+            )
+
+    def _require_alike(self, record: Mapping[str, Any], setting: Setting, name: str) -> None:
+        """Errors: BadRun where a run has another model, reference or data than the first of its kind."""
+        facts = {f"{part} data": found for part, found in record["data"].items()}
+        facts |= {"model": record["model"], f"reference of {setting.method}": record["reference"]}
+        for what, found in facts.items():
+            if found is None:
+                continue
+            was, where = self.alike.setdefault(what, (found["hash"], name))
+            if was != found["hash"]:
                 raise BadRun(
-                    f"{self.folder / name} has other {part} data than {self.folder / first}: the file "
-                    "has changed since; restore it, or start a new sweep"
+                    f"{self.folder / name} has another {what} than {self.folder / where}: the files have "
+                    "changed since; restore them, or start a new sweep"
                 )
 
     def write(self, status: str) -> tuple[dict[str, Any], Front | None]:
@@ -221,13 +247,13 @@ class Sweeping:
     def _require_same(self) -> None:
         path = self.folder / RECORD
         if not path.exists():
-            if (self.folder / "runs").is_dir():  # killed in its first run
+            if (self.folder / "runs").is_dir():  # killed before its first setting was done
                 return
             raise BadRun(
                 f"{self.folder} holds no sweep (no {RECORD}): check the folder, or begin without --resume"
             )
         before = _read(path)
-        now = json.loads(json.dumps(self._fixed()))  # tuples are lists there
+        now = _plain(self._fixed())
         for name, value in now.items():
             was = before["config"].get(name)
             if was != value:
@@ -239,6 +265,11 @@ class Sweeping:
                     "with; resume with its own, or start a new folder"
                 )
         self.created = str(before.get("created"))
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a file: tuples are lists there."""
+    return json.loads(json.dumps(value))
 
 
 def _require_new(folder: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collimate._checks import BadConfig, require_extra
+from collimate._checks import BadConfig, BadRun, require_extra
 from collimate.engine.load import AnyModel, Tokenizer
 from collimate.jobs._console import Console
 from collimate.jobs._sweep import Stopped, Sweeping
@@ -124,7 +124,6 @@ def frontier(
         plan=plan,
         console=console,
     )
-    status = "failed"
     try:
         with console.bar("runs", total=None) as bar:
             work.bar = bar
@@ -140,10 +139,14 @@ def frontier(
     except Stopped:
         status = "stopped"
     except KeyboardInterrupt:
-        status = "stopped"
+        work.write("stopped")
         raise
-    finally:
-        record, front = work.write(status)
+    except BadRun:  # a folder of another sweep, a full disk: what is there stays
+        raise
+    except BaseException:
+        work.write("failed")
+        raise
+    record, front = work.write(status)
     if status == "failed":
         raise next(iter(work.errors))
     if options.report:

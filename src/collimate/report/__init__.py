@@ -11,6 +11,7 @@ Nothing here imports torch. Reading needs only the core; `render` and `write` ne
 from collimate.report._comparison.page import comparison_tabs as comparison_tabs
 from collimate.report._comparison.page import render_comparison as render_comparison
 from collimate.report._comparison.page import write_comparison as write_comparison
+from collimate.report._comparison.runs import SETTINGS_WITHOUT_EFFECT as SETTINGS_WITHOUT_EFFECT
 from collimate.report._displaced import DISPLACED_LINES as DISPLACED_LINES
 from collimate.report._displaced import began as began
 from collimate.report._displaced import displaced as displaced
@@ -40,6 +41,7 @@ __all__ = [
     "DERIVED",
     "DISPLACED_LINES",
     "FLAT_LINES",
+    "SETTINGS_WITHOUT_EFFECT",
     "Pairs",
     "RunRecord",
     "began",

@@ -45,41 +45,42 @@ def displaced(chosen: Array, rejected: Array, start: Array) -> bool:
 
 
 def began(chosen: Array) -> int:
-    """Where in the array the fall to its last value began: after the last tenth of it was made up.
+    """Where in the array the fall to the mean of its last lines began: beyond a tenth of it for good.
 
-    >>> began(np.array([0.0, 0.1, 0.0, -1.0, -2.0, -4.0]))
+    >>> began(np.array([0.0, 0.1, 0.0, -1.0, -2.0, -4.0, -4.0, -4.0, -4.0, -4.0]))
     3
     """
-    high = np.flatnonzero(chosen > 0.1 * chosen[-1])
-    return int(high[-1]) + 1 if len(high) else 0
+    high = np.flatnonzero(chosen > 0.1 * chosen[-DISPLACED_LINES:].mean())
+    return min(int(high[-1]) + 1, len(chosen) - 1) if len(high) else 0
 
 
 def suspect_pairs(change: Array, ches: Array) -> NDArray[np.intp]:
-    """Pairs of the highest CHES that together explain `EXPLAINED` of what chosen answers lost.
+    """Of the pairs whose chosen answer lost, those of the highest CHES that hold `EXPLAINED` of the loss.
 
     change: of each pair's chosen log-prob (nats). ches: length-normalised. NaN for pairs that no step
-    has taken. By falling CHES; none where that takes more than `CONCENTRATED` of the pairs, for then
-    the loss is everyone's.
+    has taken. By falling CHES; none where that takes more than `CONCENTRATED` of all pairs that steps
+    have taken, for then the loss is everyone's.
 
     >>> suspect_pairs(np.array([-1.0, -9.0, 0.5, -0.5]), np.array([0.0, 3.0, 1.0, 2.0]))
     array([1])
     """
     known = np.flatnonzero(np.isfinite(change) & np.isfinite(ches))
-    order = known[np.argsort(-ches[known], kind="stable")]
-    lost = np.maximum(-change[order], 0).cumsum()
-    if not len(order) or not lost[-1] > 0:
-        return order[:0]
+    losing = known[change[known] < 0]
+    order = losing[np.argsort(-ches[losing], kind="stable")]
+    lost = -change[order].cumsum()
+    if not len(order):
+        return order
     count = int(np.searchsorted(lost, EXPLAINED * lost[-1])) + 1
-    return order[:count] if count <= CONCENTRATED * len(order) else order[:0]
+    return order[:count] if count <= CONCENTRATED * len(known) else order[:0]
 
 
 def displaced_sentence(lost: float, since: int, suspect: int | None) -> str:
     """What a person is told. lost: nats, above 0. since: a step. suspect: pairs, None if unknown.
 
     >>> print(displaced_sentence(14.2, 120, 31))
-    The chosen answers lost 14.2 nats on average since step 120 while the margin grew; the 31 pairs
-    with the highest CHES score explain 80 % of it: their rows are in suspect_rows.jsonl. Try
-    rpo_sft, a larger beta or a smaller learning rate, or drop them.
+    The chosen answers lost 14.2 nats on average since step 120 while the margin grew; of the pairs
+    that lost, the 31 with the highest CHES score hold 80 % of the loss: their rows are in
+    suspect_rows.jsonl. Try rpo_sft, a larger beta or a smaller learning rate, or drop them.
     """
     fell = f"The chosen answers lost {lost:.1f} nats on average since step {since} while the margin grew"
     remedy = "a larger beta or a smaller learning rate"
@@ -88,10 +89,9 @@ def displaced_sentence(lost: float, since: int, suspect: int | None) -> str:
     remedy = f"rpo_sft, {remedy}"
     if not suspect:
         return f"{fell}; the loss is spread over the pairs. Try {remedy}."
-    share = f"{100 * EXPLAINED:.0f} % of it"
-    who = "the pair with the highest CHES score explains"
-    if suspect > 1:
-        who = f"the {suspect} pairs with the highest CHES score explain"
+    who = "the one" if suspect == 1 else f"the {suspect}"
     return (
-        f"{fell}; {who} {share}: their rows are in suspect_rows.jsonl. Try {remedy}, or drop them."
+        f"{fell}; of the pairs that lost, {who} with the highest CHES score hold"
+        f"{'s' * (suspect == 1)} {100 * EXPLAINED:.0f} % of the loss: their rows are in "
+        f"suspect_rows.jsonl. Try {remedy}, or drop them."
     )

@@ -51,7 +51,7 @@ def evaluations_table(moments: Moments, words: Words) -> Table:
     )
     note = "Log-ratios in nats. Brackets: 95 % bootstrap intervals by prompt."
     if calibrated:
-        note += " Calibration error: of sigmoid(implicit reward gap), 10 bins; 0 is best."
+        note += " Calibration error: of sigmoid(implicit reward gap), 10 bins; 0 is none."
     if len(shown) < len(moments):
         note += f" {len(shown)} of {plural(len(moments), 'evaluation')}, evenly spread."
     return Table(

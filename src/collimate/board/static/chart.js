@@ -12,7 +12,7 @@ const SYMBOLS = {
   cross: "M-1.5,-5h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5v-3h3.5z",
   star: "M0,-6L1.6,-1.9L6,-1.9L2.4,0.8L3.7,5L0,2.5L-3.7,5L-2.4,0.8L-6,-1.9L-1.6,-1.9z",
 };
-const DASHES = { dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
+const DASHES = { dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "14 5", longdashdot: "14 4 2 4" };
 const EDGE = { top: 26, right: 12, bottom: 36, left: 48 };
 
 /** A chart with its legend, and a line that tells the values under the pointer or the arrow keys. */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from collimate.report._comparison.runs import Compared
 from collimate.report._format import plural
@@ -34,11 +34,17 @@ def agreement(runs: Sequence[Compared]) -> str:
     """What all of the runs have in common, as a sentence; empty where there is nothing to say."""
     held, model = runs[0].record.evaluation_data, runs[0].record.model
     found: list[str] = []
-    if held is not None and not _held_out(runs):
+    if held is not None and _all_known(map(_hash, runs)) and not _held_out(runs):
         found.append(f"are judged on the same held-out data ({plural(held.used or 0, 'row')})")
-    if model is not None and not _models(runs):
+    models = (run.record.model.hash if run.record.model else None for run in runs)
+    if model is not None and _all_known(models) and not _models(runs):
         found.append("start from the same model")
     return f"All runs {' and '.join(found)}." if found else ""
+
+
+def _all_known(hashes: Iterable[str | None]) -> bool:
+    """What has no hash may be anything."""
+    return all(hashes)
 
 
 def _differ(runs: Sequence[Compared], fact: Callable[[Compared], Hashable]) -> bool:

@@ -13,7 +13,7 @@ from collimate.report._record import RunRecord
 COLOURS = tuple(f"run-{number}" for number in range(1, 7))
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
-WITHOUT_EFFECT = frozenset(
+SETTINGS_WITHOUT_EFFECT = frozenset(
     {
         *("seed", "device", "threads", "log_every", "evaluate_every", "checkpoint_every", "keep"),
         *("resume", "cache", "cache_gb", "trackers", "samples", "max_skipped_steps", "parallel"),
@@ -110,7 +110,7 @@ def setting_of(record: RunRecord) -> str:
     """All that decides a run's numbers but its seed, as text: equal for seeds of one setting."""
     data = (record.train_data, record.evaluation_data)
     parts = {
-        "config": {k: v for k, v in record.config.items() if k not in WITHOUT_EFFECT},
+        "config": {k: v for k, v in record.config.items() if k not in SETTINGS_WITHOUT_EFFECT},
         "method": None if record.method is None else asdict(record.method),
         "data": [facts and facts.hash for facts in data],
         "model": record.model and record.model.hash,

@@ -10,7 +10,7 @@ from pathlib import Path
 from collimate._bibliography import bibliography, source_keys
 from collimate._checks import BadRun
 from collimate._files import is_inside
-from collimate.report._comparison.runs import WITHOUT_EFFECT
+from collimate.report._comparison.runs import SETTINGS_WITHOUT_EFFECT
 from collimate.report._exports.limits import limits
 from collimate.report._exports.markdown import code, text
 from collimate.report._format import ABSENT, accuracy, count, decimal, duration, share, signed
@@ -213,7 +213,7 @@ def _settings(record: RunRecord) -> tuple[str, ...]:
     kept = {
         name: value
         for name, value in record.config.items()
-        if value is not None and name not in PLACES and name not in WITHOUT_EFFECT
+        if value is not None and name not in PLACES and name not in SETTINGS_WITHOUT_EFFECT
     }
     kept |= {} if record.seed is None else {"seed": record.seed}
     given = [
