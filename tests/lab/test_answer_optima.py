@@ -184,6 +184,7 @@ def test_optima_are_those_of_losses_written_by_hand(name, random_world):
     assert total_variation(found, by_hand(world, 0.5)[None]).item() < 1e-6
 
 
+@pytest.mark.slow
 def test_kto_is_apo_zero_and_its_reference_point_is_zero(random_world):
     world = drawn_from_q(random_world(contexts=2, responses=4))
     found = methods.kto(0.5).population_optimum(world)

@@ -413,6 +413,7 @@ def test_generalised_jensen_shannon_is_continuous_and_four_times_the_standard(se
         assert_close(found, limit.perspective(p, q), rtol=1e-5, atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @seeds
 def test_skewed_jensen_shannon_has_its_limits_and_special_cases(seed):
