@@ -165,6 +165,17 @@ def _our_own(tree: ast.Module) -> set[str]:
     }
 
 
+def _refuses_pickles(call: ast.Call) -> bool:
+    """np.load(..., allow_pickle=False), written out."""
+    return isinstance(call.func, ast.Attribute) and (
+        getattr(call.func.value, "id", "") in ("np", "numpy")
+        and any(
+            keyword.arg == "allow_pickle" and getattr(keyword.value, "value", None) is False
+            for keyword in call.keywords
+        )
+    )
+
+
 def dangers(source: str) -> set[str]:
     """Names in the source that read pickles, run text, or pass escaping by."""
     found: set[str] = set()
@@ -179,7 +190,7 @@ def dangers(source: str) -> set[str]:
             found |= {node.func.id} & (NAMES | ALONE) - ours
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
-            if (owner, node.func.attr) in ATTRIBUTES:
+            if (owner, node.func.attr) in ATTRIBUTES and not _refuses_pickles(node):
                 found.add(f"{owner}.{node.func.attr}")
             found |= {node.func.attr} & ALONE
         elif isinstance(node, ast.keyword) and getattr(node.value, "value", None) is True:
@@ -195,6 +206,8 @@ def dangers(source: str) -> set[str]:
         ("import subprocess as s", "subprocess"),
         ("torch.load(path, weights_only=True)", "torch.load"),
         ("np.load(path)", "np.load"),
+        ("np.load(path, allow_pickle=asked)", "np.load"),
+        ("torch.load(path, allow_pickle=False)", "torch.load"),
         ("yaml.load(text)", "yaml.load"),
         ("eval(text)", "eval"),
         ("exec(text)", "exec"),
@@ -216,6 +229,7 @@ def test_the_scan_finds_what_it_is_to_find(code: str, danger: str) -> None:
         "model.eval()",
         "f(trust_remote_code=False)",
         "json.load(file)",
+        "np.load(path, allow_pickle=False)",
         "from collimate.logic.compiler import compile\ncompile(structure)",
     ],
 )

