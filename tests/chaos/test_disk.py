@@ -47,7 +47,16 @@ FULL: dict[str, tuple[tuple[Any, str], int, str]] = {
     "second checkpoint": ((_job, "save_checkpoint"), 2, "cannot write a checkpoint to"),
     "record of a checkpoint": ((_job.Job, "_write_record"), 2, "run.json"),
     "model": ((_job, "save_model"), 1, "cannot write the model to"),
-    "tokenizer": ((PreTrainedTokenizerFast, "_save_pretrained"), 1, "cannot write the model to"),
+    "tokenizer": (
+        (PreTrainedTokenizerFast, "_save_pretrained"),
+        1,
+        "cannot write the tokenizer to",
+    ),
+    "model's tokenizer": (
+        (PreTrainedTokenizerFast, "_save_pretrained"),
+        2,
+        "cannot write the model to",
+    ),
     "last record": ((_job.Job, "_write_record"), 5, "run.json"),
 }
 
